@@ -1,0 +1,1 @@
+"""Frozen protocols: a tracker or a folder in, a Report out."""

@@ -1,0 +1,47 @@
+"""The command line: one app, one file a command, nothing heavy imported before the options are understood."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from followspot.cli.frames import bind_frames
+from followspot.errors import FollowspotError
+
+app = App(
+    name="followspot",
+    help="Point at something in one frame of a video and follow it through the whole video.",
+    version=lambda: version("followspot"),
+    suppress_keyboard_interrupt=False,
+    error_formatter=lambda error: f"error: {_one_line(error)}",
+)
+app.command("followspot.cli.demo:demo", name="demo", help="Make a short video, follow masks, a box and points through it, and score that.")
+app.command("followspot.cli.track:track", name="track", help="Follow what you point at through a video.")
+evaluate = App(name="evaluate", help="Run a tracker on a benchmark and score it.")
+evaluate.command("followspot.cli.davis:evaluate", name="davis", help="DAVIS-2016 or 2017: run a tracker on a split and score its masks.")
+app.command(evaluate)
+score = App(name="score", help="Score a folder of results, whoever made them.")
+score.command("followspot.cli.davis:score", name="davis", help="DAVIS-2016 or 2017: J, F, recall and decay by the official protocol.")
+app.command(score)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 if all went well, 2 for anything the user can mend, 130 when interrupted.
+
+    Args:
+        arguments: default ``sys.argv[1:]``.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(bind_frames(tokens))
+    except FollowspotError as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _one_line(error: FollowspotError | CycloptsError) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,128 @@
+"""Options that several commands share. Torch is imported only when they are used."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from followspot.errors import SettingError
+
+if TYPE_CHECKING:
+    from followspot.tracking.presets import Preset, Resolution
+    from followspot.tracking.propagation import PropagationTracker
+
+CellCount = int | Literal["all"]
+_ENCODER = Group("Encoder: what the tracker sees with", sort_key=2)
+_PROPAGATION = Group("Propagation: a preset, and values that differ from it", sort_key=3)
+
+
+@Parameter(name="*", group=_ENCODER)
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions:
+    """What the tracker sees with."""
+
+    encoder: str = "descriptor"
+    """descriptor (no learning), resnet18, resnet50, or timm:NAME (extra "backbones"); random:NAME is untrained."""
+    weights: Path | None = None
+    """Weights file of the encoder (.safetensors, .pth)."""
+    stride: int | None = None
+    """Pixels a feature cell, where the encoder offers a choice (4 or 8)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+
+
+@Parameter(name="*", group=_PROPAGATION)
+@dataclass(frozen=True, kw_only=True)
+class PropagationOptions:
+    """How labels are carried; None keeps the preset's value."""
+
+    preset: str = "default"
+    """default, colorization, corrflow, timecycle, uvc or crw."""
+    context_frames: int | None = None
+    """How many of the last frames are remembered besides the annotated ones."""
+    top_k: CellCount | None = None
+    """Matches kept a cell, or all."""
+    temperature: float | None = None
+    """Softmax temperature; smaller trusts the best match more."""
+    radius: CellCount | None = None
+    """How far, in cells, something may move between remembered frames; or all."""
+    radius_first: CellCount | None = None
+    """The same for annotated frames."""
+    window: Literal["square", "circle"] | None = None
+    """Shape of the search window."""
+    normalize: bool | None = None
+    """Compare directions of features (cosine), or raw products."""
+    joint: bool | None = None
+    """One softmax over all remembered frames, or one a frame."""
+    renormalize: bool | None = None
+    """Top-k before the softmax (weights sum to 1), or after."""
+    keep_references: bool | None = None
+    """Remember annotated frames for good."""
+    recursion: Literal["soft", "hard"] | None = None
+    """Remember soft label maps, or decoded answers."""
+    class_normalize: bool | None = None
+    """Min-max normalise each mask over the frame."""
+    resolution: str | None = None
+    """Size at which frames are seen: short side in pixels (480), square:320, or native."""
+
+
+def build_preset(options: PropagationOptions) -> "Preset":
+    """The preset with what the user changed.
+
+    Raises:
+        SettingError: a value is outside its range.
+    """
+    from followspot.tracking.presets import find_preset
+
+    preset = find_preset(options.preset)
+    of_affinity: dict[str, Any] = {}
+    for name in ("top_k", "radius", "radius_first"):
+        value = getattr(options, name)
+        if value is not None:
+            of_affinity[name] = None if value == "all" else value
+    for name in ("temperature", "window", "normalize", "joint", "renormalize"):
+        if getattr(options, name) is not None:
+            of_affinity[name] = getattr(options, name)
+    changes: dict[str, Any] = {"affinity": replace(preset.affinity, **of_affinity)}
+    for name in ("context_frames", "keep_references", "recursion", "class_normalize"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    if options.resolution is not None:
+        changes["resolution"] = parse_resolution(options.resolution)
+    changed = replace(preset, **changes)
+    return changed if changed == preset else replace(changed, name=f"{preset.name} (changed)")
+
+
+def parse_resolution(text: str) -> "Resolution":
+    """A resolution from ``480``, ``square:320`` or ``native``.
+
+    Raises:
+        SettingError: any other text.
+    """
+    from followspot.tracking.presets import Resolution
+
+    mode, colon, number = text.rpartition(":")
+    if text == "native":
+        return Resolution(mode="native")
+    if number.isdecimal() and (mode in ("square", "short") or not colon):
+        return Resolution(mode="square" if mode == "square" else "short", pixels=int(number))
+    raise SettingError(f'resolution "{text}" is not understood; write a short side (480), square:320 or native')
+
+
+def build_tracker(encoder: EncoderOptions, propagation: PropagationOptions, *, confidence: bool) -> "PropagationTracker":
+    """The tracker that the options describe.
+
+    Raises:
+        EncoderError: unknown encoder or unusable weights.
+        SettingError: a value is outside its range.
+    """
+    from followspot.models.encoder import load_encoder
+    from followspot.tracking.propagation import PropagationTracker
+
+    preset = build_preset(propagation)
+    network = load_encoder(encoder.encoder, stride=encoder.stride, weights=encoder.weights)
+    return PropagationTracker(network, preset, confidence=confidence, device=encoder.device)
+
+
+Out = Annotated[Path, Parameter(help="Output folder.")]

@@ -1,0 +1,1 @@
+"""Readers of benchmarks, and synthetic video with exact labels."""

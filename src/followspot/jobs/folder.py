@@ -1,0 +1,156 @@
+"""The output folder of a tracking run: what is finished, what to go on from.
+
+out/
+  masks/00000.png ...   id maps with the DAVIS palette, named after the source's frames
+  maps/00000.npy ...    soft maps, float16 (L, H, W), if soft maps were given
+  tracks.json           everything else: boxes, points, confidence, times; written last but one
+  tracks.csv            the same as a table
+  overlay.mp4           the picture for people
+  .followspot/          only while the run is unfinished:
+    run.json              which run this is
+    frames.jsonl          one answer a line, in order
+    checkpoint.npz        the tracker's state after a frame; what came later is done again
+    backward.npy          label maps of the backward pass
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from followspot.errors import OutputError
+from followspot.io.export import frame_from_dict, frame_to_dict
+from followspot.io.files import output_error, write_atomic
+from followspot.types import TrackedFrame
+
+RESULTS = ("masks", "maps", "tracks.json", "tracks.csv", "overlay.mp4", ".followspot")
+
+
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: the folder; made if it is missing.
+        fingerprint: says which run it is: source, annotations and settings. A run goes on only under the same fingerprint.
+        overwrite: remove results of other runs first.
+
+    Raises:
+        OutputError: the folder holds results of another run, or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str, overwrite: bool) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self.work = path / ".followspot"
+        self.complete = False
+        if overwrite:
+            self._clear()
+        found = [name for name in RESULTS if (path / name).exists()]
+        if found:
+            self._recognize(found)
+        if not self.complete:
+            try:
+                self.work.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise (output_error(error, self.work) or error) from error
+            write_atomic(self.work / "run.json", json.dumps({"fingerprint": fingerprint}))
+
+    def _clear(self) -> None:
+        for name in RESULTS:
+            place = self.path / name
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+
+    def _recognize(self, found: list[str]) -> None:
+        whose = self._fingerprint_in(self.work / "run.json")
+        if whose == self.fingerprint:
+            return
+        if whose is None and self._fingerprint_in(self.path / "tracks.json") == self.fingerprint:
+            self.complete = True
+            return
+        what = "an unfinished run with other settings" if whose else f"results of another run ({', '.join(found)})"
+        raise OutputError(f"{self.path} holds {what}; choose another --out, or add --overwrite to replace them")
+
+    @staticmethod
+    def _fingerprint_in(path: Path) -> str | None:
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        value = content.get("fingerprint") if isinstance(content, dict) else None
+        return value if isinstance(value, str) else None
+
+    @property
+    def journal(self) -> Path:
+        """The answers so far, one JSON object a line."""
+        return self.work / "frames.jsonl"
+
+    def frames(self) -> Iterator[TrackedFrame]:
+        """The answers so far (without masks and maps)."""
+        if self.journal.exists():
+            with self.journal.open() as lines:
+                for line in lines:
+                    yield frame_from_dict(json.loads(line))
+
+    def append(self, frame: TrackedFrame) -> None:
+        """Adds one answer to the journal."""
+        try:
+            with self.journal.open("a") as journal:
+                journal.write(json.dumps(frame_to_dict(frame)) + "\n")
+        except OSError as error:
+            raise (output_error(error, self.journal) or error) from error
+
+    def save_checkpoint(self, *, done: int, state: Mapping[str, Any] | None) -> None:
+        """Remembers that `done` frames are written and how the tracker stands after them."""
+        arrays, plain = _flatten(state) if state is not None else ({}, None)
+        buffer = io.BytesIO()
+        about = {"done": done, "journal": self.journal.stat().st_size, "state": plain}
+        np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        write_atomic(self.work / "checkpoint.npz", buffer.getvalue())
+
+    def load_checkpoint(self) -> tuple[int, dict[str, Any] | None]:
+        """How many frames are done, and the tracker's state after them; cuts off of the journal what came later."""
+        path = self.work / "checkpoint.npz"
+        if not path.exists():
+            self.journal.unlink(missing_ok=True)
+            return 0, None
+        with np.load(path) as content:
+            about = json.loads(content["about"].tobytes())
+            state = _unflatten(about["state"], content) if about["state"] is not None else None
+        with self.journal.open("r+") as journal:
+            journal.truncate(about["journal"])
+        return about["done"], state
+
+    def finish(self) -> None:
+        """Removes what is needed only for going on."""
+        shutil.rmtree(self.work)
+        self.complete = True
+
+
+def _flatten(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """Takes the arrays out of a tracker's state; the rest is plain data for JSON."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {"labels": state["labels"]}
+    arrays |= {f"recent-{i}": labels for i, labels in enumerate(state["recent"])}
+    arrays |= {f"reference-{i}": labels for i, labels in state["references"].items()}
+    arrays |= {f"anchor-{i}": labels for i, labels in state["anchors"].items()}
+    plain = {name: state[name] for name in ("channels", "frame", "anchor_of")}
+    counts = {"recent": len(state["recent"]), "references": list(state["references"]), "anchors": list(state["anchors"])}
+    return arrays, plain | counts
+
+
+def _unflatten(plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    return {
+        "channels": plain["channels"],
+        "frame": plain["frame"],
+        "anchor_of": plain["anchor_of"],
+        "labels": arrays["labels"],
+        "recent": [arrays[f"recent-{i}"] for i in range(plain["recent"])],
+        "references": {i: arrays[f"reference-{i}"] for i in plain["references"]},
+        "anchors": {i: arrays[f"anchor-{i}"] for i in plain["anchors"]},
+    }

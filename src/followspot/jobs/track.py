@@ -1,0 +1,242 @@
+"""Follow objects through one video and leave everything on disk, so that a stopped run goes on where it was."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from followspot.errors import TruncatedVideoError
+from followspot.io.export import write_tracks_csv, write_tracks_json
+from followspot.io.files import atomic_path
+from followspot.io.masks import read_ids, write_mask
+from followspot.io.video import VideoSource, VideoWriter
+from followspot.jobs.folder import RunFolder
+from followspot.tracking.both_ways import follow
+from followspot.tracking.propagation import PropagationTracker
+from followspot.tracking.suggestion import suggest
+from followspot.types import Annotation, Keypoints, Suggestion, TrackedFrame
+from followspot.viz.overlay import draw
+
+CHECKPOINT_EVERY = 16
+"""Frames between checkpoints: at most this many are computed again after a kill."""
+
+
+class Progress(Protocol):
+    """Something that shows how far a stage is."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """`done` of `total` frames of this stage are through; total None: nobody knows."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackResult:
+    """What a run left behind."""
+
+    out: Path
+    frames: int
+    computed: int
+    """Frames that this call computed itself; the others were there already."""
+    seconds: float
+    """Time spent on the computed frames."""
+    suggestion: Suggestion | None
+    truncated: TruncatedVideoError | None
+    """Set if the video ended early; all frames before that are in the results."""
+
+
+def track_video(
+    video: VideoSource,
+    annotations: Mapping[int, Sequence[Annotation]],
+    tracker: PropagationTracker,
+    out: Path,
+    *,
+    both_ways: bool = True,
+    overlay: bool = True,
+    overwrite: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+) -> TrackResult:
+    """Follows the annotated objects through a video and writes masks, tracks and an overlay.
+
+    Args:
+        video: the source.
+        annotations: by frame index.
+        tracker: settings are taken from it; its state is overwritten.
+        out: output folder (see `followspot.jobs.folder`). An unfinished run of the same settings goes on; a finished one is kept.
+        both_ways: also carry annotations to earlier frames.
+        overlay: also write ``overlay.mp4``.
+        overwrite: replace results of other runs.
+        progress: called after every frame.
+
+    Returns:
+        A summary. A truncated video does not raise: its error is in the summary, after everything before it was saved.
+
+    Raises:
+        AnnotationError: an annotation does not fit the video.
+        OutputError: the folder belongs to another run, the disk is full.
+        VideoError: the video cannot be read or the overlay cannot be encoded.
+    """
+    fingerprint = _fingerprint(video, annotations, tracker, both_ways=both_ways)
+    folder = RunFolder(out, fingerprint=fingerprint, overwrite=overwrite)
+    if folder.complete:
+        return _already_there(out)
+    done, state = folder.load_checkpoint()
+    if state is not None:
+        tracker.restore(state, video.frame)
+    run = _Run(video, annotations, tracker, folder, both_ways=both_ways, overlay=overlay, progress=progress)
+    began = time.perf_counter()
+    total, truncated = run.compute(done)
+    seconds = time.perf_counter() - began
+    if overlay and video.rewindable:
+        run.draw(total)
+    suggestion = suggest(folder.frames(), annotated=sorted(annotations))
+    write_tracks_csv(out / "tracks.csv", folder.frames())
+    write_tracks_json(out / "tracks.json", run.header(suggestion, truncated), folder.frames())
+    folder.finish()
+    return TrackResult(out=out, frames=total, computed=total - done, seconds=seconds, suggestion=suggestion, truncated=truncated)
+
+
+class _Run:
+    """The stages of one run."""
+
+    def __init__(
+        self,
+        video: VideoSource,
+        annotations: Mapping[int, Sequence[Annotation]],
+        tracker: PropagationTracker,
+        folder: RunFolder,
+        *,
+        both_ways: bool,
+        overlay: bool,
+        progress: Progress,
+    ) -> None:
+        self.video, self.annotations, self.tracker, self.folder = video, annotations, tracker, folder
+        self.both_ways, self.overlay, self.progress = both_ways, overlay, progress
+        self.out = folder.path
+        keypoints = [a for given in annotations.values() for a in given if isinstance(a, Keypoints)]
+        self.skeletons = {k.name: k.skeleton for k in keypoints}
+
+    def compute(self, done: int) -> tuple[int, TruncatedVideoError | None]:
+        """Tracks from frame `done` on; returns how many frames there are now, and the error if the video ended early."""
+        answers = follow(
+            self.tracker,
+            self.video,
+            self.annotations,
+            both_ways=self.both_ways,
+            scratch=self.folder.work,
+            begin=done,
+            on_backward=lambda i, n: self.progress("backward", i, n),
+        )
+        try:
+            with self._live_writer() as writer:
+                for frame, answer in answers:
+                    self._save(answer)
+                    if writer is not None:
+                        writer.write(draw(frame.image, answer, skeletons=self.skeletons), time_seconds=frame.time_seconds)
+                    done = answer.index + 1
+                    self.progress("tracking", done, self.video.num_frames)
+        except TruncatedVideoError as error:
+            if not done:
+                raise
+            return done, error
+        except KeyboardInterrupt:
+            if self.video.rewindable or not done:
+                raise  # a file can be gone on with; a camera is stopped this way
+        return done, None
+
+    @contextmanager
+    def _live_writer(self) -> Iterator[VideoWriter | None]:
+        """For a camera, whose frames are seen only once, the overlay is written along with the tracks."""
+        if not self.overlay or self.video.rewindable:
+            yield None
+            return
+        size = {"height": self.video.height, "width": self.video.width}
+        with VideoWriter(self.out / "overlay.mp4", fps=self.video.fps, **size) as writer:
+            try:
+                yield writer
+            except (TruncatedVideoError, KeyboardInterrupt) as stop:
+                late: BaseException = stop  # the pictures so far are worth keeping
+            else:
+                return
+        raise late
+
+    def _save(self, answer: TrackedFrame) -> None:
+        if answer.masks is not None:
+            write_mask(self.out / "masks" / f"{answer.name}.png", answer.masks)
+        if answer.maps is not None:
+            with atomic_path(self.out / "maps" / f"{answer.name}.npy") as path:
+                np.save(path, answer.maps.astype(np.float16))
+        self.folder.append(answer)
+        done = answer.index + 1
+        if done % CHECKPOINT_EVERY == 0 and self.video.rewindable:
+            begun = self.tracker.channels is not None and done > min(self.annotations)
+            self.folder.save_checkpoint(done=done, state=self.tracker.state() if begun else None)
+
+    def draw(self, total: int) -> None:
+        """Second look at the video: the overlay, from what is on disk."""
+        target = self.out / "overlay.mp4"
+        size = {"height": self.video.height, "width": self.video.width}
+        with VideoWriter(target, fps=self.video.fps, **size) as writer:
+            for frame, answer in zip(self.video.frames(0, total), self.folder.frames(), strict=True):
+                masks = self.out / "masks" / f"{answer.name}.png"
+                answer = replace(answer, masks=read_ids(masks) if masks.exists() else None)
+                writer.write(draw(frame.image, answer, skeletons=self.skeletons), time_seconds=frame.time_seconds)
+                self.progress("overlay", frame.index + 1, total)
+
+    def header(self, suggestion: Suggestion | None, truncated: TruncatedVideoError | None) -> dict[str, object]:
+        """What `tracks.json` says before the frames."""
+        return {
+            "format": "followspot tracks 1",
+            "fingerprint": self.folder.fingerprint,
+            "source": self.video.name,
+            "height": self.video.height,
+            "width": self.video.width,
+            "fps": self.video.fps,
+            "encoder": self.tracker.encoder.name,
+            "preset": self.tracker.preset.name,
+            "annotated_frames": sorted(self.annotations),
+            "annotate_next": None if suggestion is None else asdict(suggestion),
+            "truncated": None if truncated is None else str(truncated),
+        }
+
+
+def _fingerprint(
+    video: VideoSource, annotations: Mapping[int, Sequence[Annotation]], tracker: PropagationTracker, *, both_ways: bool
+) -> str:
+    """One id for source, annotations and settings; a live source is never the same twice."""
+    digest = hashlib.sha256()
+    digest.update((video.fingerprint() if video.rewindable else f"live {time.time_ns()}").encode())
+    settings = (tracker.encoder.name, _weights_id(tracker), tracker.preset, tracker.confidence, tracker.device.type, both_ways)
+    digest.update(repr(settings).encode())
+    for index in sorted(annotations):
+        for annotation in annotations[index]:
+            digest.update(f"{index} {type(annotation).__name__}".encode())
+            for name, value in vars(annotation).items():
+                digest.update(name.encode())
+                digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    return digest.hexdigest()
+
+
+def _weights_id(tracker: PropagationTracker) -> str:
+    digest = hashlib.sha256()
+    if isinstance(tracker.encoder, torch.nn.Module):
+        for name, values in tracker.encoder.state_dict().items():
+            digest.update(name.encode())
+            digest.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes() if values.ndim else repr(values.item()).encode())
+    return digest.hexdigest()
+
+
+def _already_there(out: Path) -> TrackResult:
+    content = json.loads((out / "tracks.json").read_text())
+    told = content["annotate_next"]
+    suggestion = None if told is None else Suggestion(**(told | {"objects": tuple(told["objects"])}))
+    count = len(content["frames"])
+    early = content["truncated"]
+    truncated = None if early is None else TruncatedVideoError(early, decoded=count, expected=count)
+    return TrackResult(out=out, frames=count, computed=0, seconds=0.0, suggestion=suggestion, truncated=truncated)

@@ -1,0 +1,1 @@
+"""Implementations of propagation; all agree with each other."""

@@ -1,0 +1,84 @@
+"""Colour spaces on tensors: sRGB to CIE Lab and back, differentiable everywhere (also at black and at white).
+
+Formulas: sRGB from IEC 61966-2-1, XYZ for the D65 white (2 degree observer), Lab from CIE 15:2004.
+"""
+
+import torch
+from torch import Tensor
+
+from followspot.errors import SettingError
+
+# IEC 61966-2-1: linear sRGB -> XYZ for D65.
+_RGB_TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+# The D65 white point (2 degree observer) with Y = 1.
+_WHITE = (0.95047, 1.0, 1.08883)
+# CIE 15:2004: below this angle-free constant the cube root is replaced by its tangent.
+_DELTA = 6 / 29
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Convert sRGB to CIE Lab (D65).
+
+    Args:
+        rgb: ``(..., 3, H, W)`` floats in [0, 1], gamma-coded as images are.
+
+    Returns:
+        ``(..., 3, H, W)``: L in [0, 100], a and b in about [-110, 110]; grey has a = b = 0 to 0.01.
+
+    Raises:
+        SettingError: the tensor is not floating point or has no colour axis of 3 before height and width.
+
+    >>> red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    >>> [round(value, 1) for value in rgb_to_lab(red).flatten().tolist()]
+    [53.2, 80.1, 67.2]
+    """
+    _check(rgb, "rgb")
+    # The clamps only keep the unused branch of each `where` finite, so that its zero gradient is not 0 x inf.
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055).clamp_min(1e-3).pow(2.4), rgb / 12.92)
+    xyz = _mix(linear, rgb.new_tensor(_RGB_TO_XYZ)) / _white(rgb)
+    cube = _DELTA**3
+    f = torch.where(xyz > cube, xyz.clamp_min(cube).pow(1 / 3), xyz / (3 * _DELTA**2) + 4 / 29)
+    fx, fy, fz = f.unbind(-3)
+    return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], dim=-3)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """Convert CIE Lab (D65) to sRGB, the inverse of :func:`rgb_to_lab`.
+
+    Args:
+        lab: ``(..., 3, H, W)`` floats.
+
+    Returns:
+        ``(..., 3, H, W)``. Colours that sRGB cannot show fall outside [0, 1]; they are not clamped, so gradients survive.
+
+    Raises:
+        SettingError: the tensor is not floating point or has no colour axis of 3 before height and width.
+
+    >>> rgb = torch.rand(3, 4, 4, dtype=torch.float64)
+    >>> bool((lab_to_rgb(rgb_to_lab(rgb)) - rgb).abs().max() < 1e-6)
+    True
+    """
+    _check(lab, "lab")
+    light, a, b = lab.unbind(-3)
+    fy = (light + 16) / 116
+    f = torch.stack([fy + a / 500, fy, fy - b / 200], dim=-3)
+    xyz = torch.where(f > _DELTA, f.pow(3), 3 * _DELTA**2 * (f - 4 / 29)) * _white(lab)
+    linear = _mix(xyz, torch.linalg.inv(lab.new_tensor(_RGB_TO_XYZ, dtype=torch.float64)).to(lab))
+    return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-4).pow(1 / 2.4) - 0.055, linear * 12.92)
+
+
+def _mix(image: Tensor, matrix: Tensor) -> Tensor:
+    return torch.einsum("ij,...jhw->...ihw", matrix, image)
+
+
+def _white(like: Tensor) -> Tensor:
+    return like.new_tensor(_WHITE).view(3, 1, 1)
+
+
+def _check(image: Tensor, name: str) -> None:
+    if image.ndim < 3 or image.shape[-3] != 3 or not image.is_floating_point():
+        raise SettingError(f"{name} must be float (..., 3, H, W), got {image.dtype} {tuple(image.shape)}; divide uint8 images by 255")

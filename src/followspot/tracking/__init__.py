@@ -1,0 +1,1 @@
+"""The state machine that carries annotations through a video."""

@@ -1,0 +1,129 @@
+"""From label maps to an answer: read out, put annotations back exactly as given, and say how sure it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from followspot.ops.masks import mask_box
+from followspot.tracking.channels import Channels
+from followspot.tracking.confidence import LOST_BELOW, POINTS, REGIONS, Anchor, agreement
+from followspot.types import Annotation, Boxes, Frame, Keypoints, LabelMaps, Masks, Points, TrackedFrame, TrackedObject, TrackedPoint
+
+
+def answer(
+    frame: Frame,
+    channels: Channels,
+    labels: Tensor,
+    *,
+    features: Tensor | None,
+    anchors: Mapping[str, Anchor],
+    fixed: frozenset[str] = frozenset(),
+    annotations: Sequence[Annotation] = (),
+) -> TrackedFrame:
+    """Reads label maps out and says how sure that is.
+
+    Args:
+        frame: the frame the labels are of.
+        channels: the books.
+        labels: ``(L, h, w)``.
+        features: ``(C, h, w)`` of the frame; None leaves confidence out.
+        anchors: for each object the annotated frame it is compared with.
+        fixed: objects that are annotated on this very frame.
+        annotations: those annotations; they are returned exactly as given.
+
+    Returns:
+        The answer for the frame.
+    """
+    decoded = channels.decode(labels)
+    masks = _paste(decoded.masks, channels, annotations)
+    objects = [_exact(o, annotations, masks) if o.name in fixed else o for o in decoded.objects]
+    if features is not None:
+        sure = _confidences(channels, labels, features, anchors)
+        objects = [_with_confidence(o, sure, annotated=o.name in fixed) for o in objects]
+    return TrackedFrame(
+        index=frame.index,
+        name=frame.name,
+        time_seconds=frame.time_seconds,
+        masks=masks,
+        maps=_paste_maps(decoded.maps, channels, annotations),
+        objects=tuple(objects),
+    )
+
+
+def _confidences(channels: Channels, labels: Tensor, features: Tensor, anchors: Mapping[str, Anchor]) -> dict[tuple[str, str, str], float]:
+    sure: dict[tuple[str, str, str], float] = {}
+    for anchor in {id(a): a for a in anchors.values()}.values():
+        mine = [i for i, c in enumerate(channels.items) if c.name and anchors.get(c.name) is anchor]
+        figures = agreement(features, labels, anchor, mine)
+        as_region, as_point = REGIONS.expected_overlap(figures).tolist(), POINTS.expected_overlap(figures).tolist()
+        for i, region, point in zip(mine, as_region, as_point, strict=True):
+            sure[channels.items[i].key] = point if channels.items[i].role in ("point", "keypoints") else region
+    return sure
+
+
+def _with_confidence(item: TrackedObject, sure: Mapping[tuple[str, str, str], float], *, annotated: bool) -> TrackedObject:
+    if item.points:
+        points = []
+        for p in item.points:
+            figure = 0.0 if p.lost else 1.0 if annotated else sure[(item.kind, item.name, p.name)]
+            points.append(replace(p, confidence=figure, lost=figure < LOST_BELOW))
+        mean = sum(p.confidence or 0.0 for p in points) / len(points)
+        return replace(item, points=tuple(points), confidence=mean, lost=mean < LOST_BELOW)
+    figure = 1.0 if annotated else 0.0 if item.lost else sure[(item.kind, item.name, "")]
+    return replace(item, confidence=figure, lost=figure < LOST_BELOW)
+
+
+def _paste(predicted: NDArray[np.uint8] | None, channels: Channels, annotations: Sequence[Annotation]) -> NDArray[np.uint8] | None:
+    if predicted is None:
+        return None
+    ids_of = {c.name: c.mask_id or 0 for c in channels.items if c.role == "mask"}
+    for annotation in annotations:
+        if isinstance(annotation, Masks):
+            listed = [int(i) for i in np.unique(annotation.ids) if i]
+            table = np.zeros(256, np.uint8)
+            for i in listed:
+                table[i] = ids_of[annotation.name_of(i)]
+            given = table[annotation.ids]
+            again = np.isin(predicted, [ids_of[annotation.name_of(i)] for i in listed])
+            predicted = np.where(given > 0, given, np.where(again, 0, predicted)).astype(np.uint8)
+    return predicted
+
+
+def _paste_maps(predicted: NDArray[np.float32] | None, channels: Channels, annotations: Sequence[Annotation]) -> NDArray[np.float32] | None:
+    if predicted is None:
+        return None
+    order = [channels.items[i].name for i in channels.indices("map")]
+    for annotation in annotations:
+        if isinstance(annotation, LabelMaps):
+            for name, weights in zip(annotation.names, annotation.weights, strict=True):
+                predicted[order.index(name)] = weights
+    return predicted
+
+
+def _exact(item: TrackedObject, annotations: Sequence[Annotation], masks: NDArray[np.uint8] | None) -> TrackedObject:
+    """The object as it was annotated on this frame, not as it came out of the grid."""
+    for annotation in annotations:
+        match annotation, item.kind:
+            case Boxes(), "box" if item.name in annotation.names:
+                x1, y1, x2, y2 = (float(v) for v in annotation.xyxy[annotation.names.index(item.name)])
+                return replace(item, box=(x1, y1, x2, y2), lost=False)
+            case Points(), "point" if item.name in annotation.names:
+                x, y = annotation.xy[annotation.names.index(item.name)]
+                spot = TrackedPoint(name=item.name, x=float(x), y=float(y), confidence=None, lost=False)
+                return replace(item, points=(spot,), lost=False)
+            case Keypoints(), "keypoints" if item.name == annotation.name:
+                where = dict(zip(annotation.joints, annotation.xy.tolist(), strict=True))
+                points = tuple(
+                    replace(p, x=where[p.name][0], y=where[p.name][1], lost=False) if np.isfinite(where.get(p.name, (np.nan,))).all() else p
+                    for p in item.points
+                )
+                return replace(item, points=points, lost=all(p.lost for p in points))
+            case _:
+                pass
+    if item.kind == "mask" and masks is not None:
+        box = mask_box(masks == item.mask_id)
+        return replace(item, box=box, lost=box is None)
+    return item

@@ -1,0 +1,313 @@
+"""The propagation tracker: encode a frame, carry the label maps into it from the frames remembered, read them out.
+
+Paper for the scheme: Vondrick et al. 2018 (1806.09594) and all that follow it; which frames are remembered and how labels
+are weighted is a `Preset`. Memory holds the annotated frames and the last n, so it does not grow with the video.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from followspot.errors import AnnotationError, SettingError, VideoError
+from followspot.models.encoder import Encoder, encode_image, load_encoder
+from followspot.ops.bank import Entry, FeatureBank
+from followspot.ops.propagate import propagate
+from followspot.tracking.answers import answer
+from followspot.tracking.channels import Channels
+from followspot.tracking.confidence import Anchor
+from followspot.tracking.presets import Preset, find_preset
+from followspot.types import Annotation, Frame, TrackedFrame
+
+
+class PropagationTracker:
+    """Follows masks, boxes, points, keypoints and soft maps through a video, all in one pass.
+
+    Args:
+        encoder: an `Encoder`, or the name of one (``"descriptor"``, ``"timm:vit_small_patch8_224.dino"`` ...).
+        preset: propagation settings, or the name of a preset.
+        confidence: also say how sure each answer is and which objects are lost; costs about a tenth of the time.
+        device: ``"auto"`` takes a CUDA device if there is one, else the CPU.
+
+    Raises:
+        EncoderError: the encoder is unknown or cannot be loaded.
+        SettingError: the preset is unknown.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder | str = "descriptor",
+        preset: Preset | str = "default",
+        *,
+        confidence: bool = True,
+        device: str = "auto",
+    ) -> None:
+        self.preset = find_preset(preset) if isinstance(preset, str) else preset
+        self.encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        self.confidence = confidence
+        self.device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+        if isinstance(self.encoder, torch.nn.Module):
+            self.encoder.to(self.device)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.channels: Channels | None = None
+        self.labels: Tensor | None = None
+        self.features: Tensor | None = None
+        self._frame: Frame | None = None
+        self._bank = FeatureBank(capacity=self.preset.context_frames)
+        self._anchors: dict[int, Anchor] = {}
+        self._anchor_of: dict[str, int] = {}
+
+    @torch.inference_mode()
+    def start(self, frame: Frame, annotations: Sequence[Annotation]) -> TrackedFrame:
+        """Forgets everything and begins at this frame.
+
+        Args:
+            frame: the annotated frame.
+            annotations: what to follow; any mixture.
+
+        Returns:
+            The annotations as given, for this frame.
+
+        Raises:
+            AnnotationError: nothing is annotated, or it does not fit the frame.
+        """
+        if not annotations:
+            raise AnnotationError("nothing to follow: give at least one mask, box, point, keypoints or label map")
+        self.reset()
+        self._look(frame)
+        return self.add(annotations)
+
+    @torch.inference_mode()
+    def step(self, frame: Frame, annotations: Sequence[Annotation] = ()) -> TrackedFrame:
+        """Carries all objects into the next frame.
+
+        Args:
+            frame: the next frame, of the same size as the first.
+            annotations: corrections of objects and new objects, for this frame.
+
+        Returns:
+            The answer for this frame.
+
+        Raises:
+            SettingError: `start` was not called.
+            VideoError: the frame has another size.
+        """
+        given = self.advance(frame, annotations)
+        return self._answer(given, annotations)
+
+    @torch.inference_mode()
+    def advance(self, frame: Frame, annotations: Sequence[Annotation] = ()) -> Collection[int]:
+        """The part of `step` that moves the label maps (to `labels`), without reading them out.
+
+        Args:
+            frame: the next frame.
+            annotations: corrections and new objects.
+
+        Returns:
+            The channels that were annotated.
+
+        Raises:
+            SettingError: `start` was not called.
+            VideoError: the frame has another size.
+        """
+        if self.channels is None:
+            raise SettingError("step() before start(): call start(frame, annotations) on the annotated frame first")
+        features = self._look(frame)
+        moved = propagate(features, self._bank, self.preset.affinity).labels
+        self.labels = self._normalized(self.channels, self.channels.settle(moved))
+        if annotations:
+            return self._correct(annotations)
+        remembered = self.labels if self.preset.recursion == "soft" else self.channels.harden(self.labels)
+        self._bank.push(features, remembered)
+        return ()
+
+    @torch.inference_mode()
+    def add(self, annotations: Sequence[Annotation]) -> TrackedFrame:
+        """Corrects or adds objects on the latest frame, which is then remembered for good.
+
+        Objects of a mask that is not listed in `annotations` keep their prediction, less what the new masks cover.
+
+        Args:
+            annotations: for the frame of the last `start` or `step`.
+
+        Returns:
+            The answer for that frame, anew.
+
+        Raises:
+            AnnotationError: an annotation does not fit.
+            SettingError: there was no frame yet.
+        """
+        return self._answer(self._correct(annotations), annotations)
+
+    def _correct(self, annotations: Sequence[Annotation]) -> Collection[int]:
+        if self._frame is None or self.features is None:
+            raise SettingError("add() before start(): call start(frame, annotations) on the annotated frame first")
+        books = self.channels or Channels(image_size=self._image_size, grid=self._grid)
+        trial = Channels.from_state(books.state())
+        given = trial.admit(annotations)
+        self.channels = trial
+        self.labels = trial.merge(self.labels, given).to(self.device)
+        index = self._frame.index
+        if len(trial) > len(books) > 0:
+            self._bank.add_labels(len(trial) - len(books))
+        self._anchors = {i: a.padded(len(trial)) for i, a in self._anchors.items()}
+        self._bank.clear_ring()  # what was remembered of the last frames is what the annotation corrects
+        if self.preset.keep_references:
+            self._bank.add_reference(self.features, self.labels, key=index)
+        else:
+            self._bank.push(self.features, self.labels)
+        self._anchors[index] = Anchor(index=index, features=self.features, labels=self.labels)
+        self._anchor_of |= {trial.items[i].name: index for i in given if trial.items[i].name}
+        used = set(self._anchor_of.values())
+        self._anchors = {i: a for i, a in self._anchors.items() if i in used}
+        return given.keys()
+
+    def remove(self, name: str) -> None:
+        """Stops following an object.
+
+        Args:
+            name: of the object.
+
+        Raises:
+            AnnotationError: nothing of that name is followed.
+        """
+        if self.channels is None or name not in self.channels.names():
+            known = ", ".join(self.channels.names()) if self.channels else "nothing yet"
+            raise AnnotationError(f"cannot remove {name!r}: followed are {known}")
+        background = self.channels.indices("background")
+        masks = [i for i in self.channels.of(name) if self.channels.items[i].role == "mask"]
+        gone = self.channels.forget(name)
+        self._anchor_of.pop(name, None)
+
+        def without(labels: Tensor) -> Tensor:
+            labels = labels.clone()
+            if masks and background:
+                labels[background[0]] += labels[masks].sum(0)
+            return labels[[i for i in range(len(labels)) if i not in gone]]
+
+        self._bank.map_labels(without)
+        self.labels = without(self.labels) if self.labels is not None else None
+        self._anchors = {i: replace(a, labels=without(a.labels)) for i, a in self._anchors.items()}
+
+    def stream(self, frames: Iterable[Frame], annotations: Mapping[int, Sequence[Annotation]]) -> Iterator[TrackedFrame]:
+        """Answers frame by frame, forward only, at constant memory: for cameras and videos without an end.
+
+        Args:
+            frames: from anywhere; frames before the first annotated one are passed over.
+            annotations: by frame index.
+
+        Yields:
+            One answer a frame, from the first annotated frame on.
+
+        Raises:
+            AnnotationError: nothing is annotated, or the video ends before the annotated frame.
+        """
+        if not any(annotations.values()):
+            raise AnnotationError("nothing to follow: give at least one mask, box, point, keypoints or label map")
+        self.reset()
+        waiting = {index for index, given in annotations.items() if given}
+        for frame in frames:
+            given = annotations.get(frame.index, ())
+            waiting.discard(frame.index)
+            if self.channels is not None:
+                yield self.step(frame, given)
+            elif given:
+                yield self.start(frame, given)
+        if waiting:
+            raise AnnotationError(f"frame {min(waiting)} is annotated but the video has no such frame; frames are counted from 0")
+
+    @torch.inference_mode()
+    def encode(self, frame: Frame) -> Tensor:
+        """Features ``(C, h, w)`` of a frame at the preset's resolution."""
+        height, width = frame.image.shape[:2]
+        stride = self.encoder.stride
+        h, w = self.preset.resolution.grid(height, width, stride=stride)
+        return encode_image(self.encoder, frame.image, size=(h * stride, w * stride)).to(self.device)
+
+    def _look(self, frame: Frame) -> Tensor:
+        size = frame.image.shape[:2]
+        if self.channels is not None and size != self.channels.image_size:
+            (h, w), (H, W) = size, self.channels.image_size
+            raise VideoError(f"frame {frame.name} is {w}x{h} but the video began with {W}x{H}; all frames must have one size")
+        self.features = self.encode(frame)
+        self._frame = frame
+        self._image_size: tuple[int, int] = (size[0], size[1])
+        self._grid: tuple[int, int] = (self.features.shape[1], self.features.shape[2])
+        return self.features
+
+    def _normalized(self, channels: Channels, labels: Tensor) -> Tensor:
+        rows = channels.indices("background", "mask")
+        if not self.preset.class_normalize or not rows:
+            return labels
+        flat = labels[rows].flatten(1)
+        low, high = flat.amin(1), flat.amax(1)
+        spread = (high - low).clamp(min=1e-6)
+        labels = labels.clone()
+        labels[rows] = (labels[rows] - low[:, None, None]) / spread[:, None, None] * (high > 1e-6)[:, None, None]
+        return labels
+
+    def _answer(self, given: Collection[int], annotations: Sequence[Annotation]) -> TrackedFrame:
+        if self.channels is None or self.labels is None or self._frame is None:
+            raise SettingError("there is no answer before start(): call start(frame, annotations) on the annotated frame first")
+        return answer(
+            self._frame,
+            self.channels,
+            self.labels,
+            features=self.features if self.confidence else None,
+            anchors={name: self._anchors[index] for name, index in self._anchor_of.items()},
+            fixed=frozenset(self.channels.items[i].name for i in given),
+            annotations=annotations,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on later, without features: plain data and label arrays.
+
+        Returns:
+            A dict for `restore`; arrays are float32 ``(L, h, w)``.
+        """
+        if self.channels is None or self.labels is None or self._frame is None:
+            raise SettingError("there is no state before start()")
+        return {
+            "channels": self.channels.state(),
+            "frame": self._frame.index,
+            "labels": self.labels.cpu().numpy(),
+            "recent": [self._unpacked(e) for e in self._bank.entries if not e.permanent],
+            "references": dict(zip(self._bank.reference_keys, [self._unpacked(e) for e in self._bank.entries if e.permanent], strict=True)),
+            "anchors": {index: a.labels.cpu().numpy() for index, a in self._anchors.items()},
+            "anchor_of": dict(self._anchor_of),
+        }
+
+    def _unpacked(self, entry: Entry) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = entry.labels.t().reshape(-1, *self._grid).cpu().numpy()
+        return array
+
+    @torch.inference_mode()
+    def restore(self, state: Mapping[str, Any], frame_at: Callable[[int], Frame]) -> None:
+        """Goes on where `state` was taken, bit for bit: remembered frames are encoded anew.
+
+        Args:
+            state: from `state`.
+            frame_at: gives the frame of an index.
+        """
+        self.reset()
+        self.channels = Channels.from_state(state["channels"])
+
+        def there(array: NDArray[np.float32]) -> Tensor:
+            return torch.from_numpy(array).to(self.device)
+
+        for key, labels in sorted(state["references"].items()):
+            self._bank.add_reference(self.encode(frame_at(key)), there(labels), key=key)
+        for ago, labels in reversed(list(enumerate(state["recent"]))):
+            self._bank.push(self.encode(frame_at(state["frame"] - ago)), there(labels))
+        for index, labels in state["anchors"].items():
+            self._anchors[index] = Anchor(index=index, features=self.encode(frame_at(index)), labels=there(labels))
+        self._anchor_of = dict(state["anchor_of"])
+        self._look(frame_at(state["frame"]))
+        self.labels = there(state["labels"])

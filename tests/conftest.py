@@ -1,0 +1,20 @@
+"""Options and fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shared-data", default=None, help="folder with real footage (davis/, boxes/, keypoints/ ...); default ../shared/data if it exists")
+
+
+@pytest.fixture(scope="session")
+def shared_data(pytestconfig):
+    given = pytestconfig.getoption("--shared-data")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        if given:
+            pytest.fail(f"--shared-data {given} is not a folder")
+        pytest.skip("real footage is not on this machine (pass --shared-data FOLDER)")
+    return folder
