@@ -7,6 +7,9 @@ The dense baseline follows the description of the DINO evaluation (Caron et al.,
 exponentiated before masking, concatenated over frames, thresholded at the k-th value of each query, normalised, multiplied with the
 labels. Its neighbourhood mask is built once and not counted; multiplying by it happens in place, which favours the baseline. Ours pays for
 packing the new frame into the bank. Both run in one process, in turn (A B A B), on the same smooth random features; medians are compared.
+
+On a machine that others use, run it with OMP_WAIT_POLICY=passive: threads that spin while they wait for a core make many short kernels
+several times slower, and the dense baseline has few kernels.
 """
 
 import argparse
@@ -148,7 +151,10 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     console = Console(width=140)
-    console.print(f"{processor()}, {os.cpu_count()} cores, {arguments.threads} threads, torch {torch.__version__}, {platform.system()}")
+    waiting = os.environ.get("OMP_WAIT_POLICY", "default")
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    threads = f"{arguments.threads} threads (wait policy {waiting}), load {load}"
+    console.print(f"{processor()}, {os.cpu_count()} cores, {threads}, torch {torch.__version__}, {platform.system()}")
     console.print(
         f"C = {CHANNELS}, {FRAMES} frames, radius {RADIUS}, top-{TOP_K}, {LABELS} labels, {arguments.repeats} interleaved repeats"
     )

@@ -128,6 +128,17 @@ def test_visible_points_lie_on_their_object(wild):
     assert hidden > 5
 
 
+def test_what_stands_in_front_hides_objects(wild):
+    hidden = 0
+    for index in range(0, 40, 5):
+        front = wild._scene.front_cover(index) >= 0.5
+        behind = [sprite.cover((121, 163), wild._scene.camera(index), index).alpha >= 0.5 for sprite in wild._sprites]
+        assert not wild.masks(index)[front].any()
+        assert (wild.masks(index)[~front & np.any(behind, axis=0)] > 0).all()
+        hidden += (front & np.any(behind, axis=0)).sum()
+    assert hidden > 500
+
+
 def test_visible_share():
     alone = SyntheticVideo(seed=3, num_frames=10, objects=1, difficulty=CALM)
     assert alone.visible(4)[0] > 0.97

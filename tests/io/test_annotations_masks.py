@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -48,6 +48,7 @@ def test_palette_is_the_voc_colour_map():
 
 @settings(deadline=None, max_examples=30)
 @given(pixels=st.lists(st.integers(0, 255), min_size=12, max_size=12).filter(any))
+@example(pixels=[*range(244, 256)])
 def test_every_id_survives_writing_and_reading(tmp_path_factory, pixels):
     path = tmp_path_factory.mktemp("mask") / "m.png"
     ids = np.array(pixels, np.uint8).reshape(3, 4)
@@ -131,6 +132,8 @@ def test_smoothed_outlines_are_refused(tmp_path, colour):
     array = disk[..., None].repeat(3, 2) if colour else disk
     with pytest.raises(AnnotationError, match=rf"has {levels} grey levels.*: save it without anti-aliasing, .*soft map \.npy"):
         read_mask(saved(tmp_path, array))
+    with pytest.raises(AnnotationError, match="has 3 grey levels"):
+        read_mask(saved(tmp_path, ids_of(90, 255)))
     with pytest.raises(AnnotationError, match="grey levels"):
         read_mask(saved(tmp_path, np.minimum(disk, 254)))
     with pytest.raises(AnnotationError, match="grey levels"):
@@ -244,7 +247,7 @@ def test_label_map_files_of_other_kinds(tmp_path):
         read_label_maps(tmp_path / "a.npz")
     with pytest.raises(AnnotationError, match="does not exist"):
         read_label_maps(tmp_path / "b.npy")
-    for raw in (b"", b"\x93NUMPY\x01\x00\x10\x00{broken", b"hello"):
+    for raw in (b"", b"\x93NUMPY\x01\x00\x10\x00{broken", b"\x93NUMPY\x01\x00\x10\x00{'descr': (\n", b"hello"):
         (tmp_path / "c.npy").write_bytes(raw)
         with pytest.raises(AnnotationError, match="no readable"):
             read_label_maps(tmp_path / "c.npy")

@@ -19,6 +19,7 @@ from followspot.errors import SettingError, TruncatedVideoError, VideoError
 from followspot.io import stream, structure
 from followspot.io.frame_index import scan, video_stream
 from followspot.io.images import natural_key, read_image
+from followspot.io.source import OneWayVideo
 from followspot.io.video import open_video
 
 WIDTH, HEIGHT, COUNT = 96, 64, 48
@@ -40,7 +41,9 @@ def number_of(image):
 def make(path, *, count=COUNT, size=(WIDTH, HEIGHT), codec="libx264", pix_fmt="yuv420p", ticks=None, rate=30, options=None, muxer=None):
     """A clip whose frames say their number; ``ticks`` are their times in 1/3000 s."""
     with av.open(str(path), "w", options=muxer or {}) as container:
-        track = container.add_stream(codec, rate=rate, options=options or {})
+        # Without its macroblock tree x264 writes the same bytes on every run.
+        steady = {"mbtree": "0"} if codec == "libx264" else {}
+        track = container.add_stream(codec, rate=rate, options=steady | (options or {}))
         track.width, track.height, track.pix_fmt = *size, pix_fmt
         base = Fraction(1, 3000)
         if ticks is not None:
@@ -67,7 +70,7 @@ KINDS = {
     "vp9.webm": {"codec": "libvpx-vp9"},
     "vp8.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "300k"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
-    "h264.avi": {},
+    "h264.avi": {"options": {"g": "8"}},
     "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
     "mpeg4.mp4": {"codec": "mpeg4", "options": {"bf": "2"}},
     "ten_bit.mp4": {"pix_fmt": "yuv420p10le"},
@@ -235,9 +238,13 @@ def test_every_cut_of_an_mp4_is_told(clip, tmp_path):
     cut = tmp_path / "cut.mp4"
     for end in np.linspace(start, len(data) - 1, 25).astype(int):
         cut.write_bytes(data[:end])
-        with pytest.raises(VideoError), open_video(cut) as video:
-            for index, frame in enumerate(video):
-                assert number_of(frame.image) == frame.index == index
+        try:
+            video = open_video(cut)
+        except VideoError:
+            continue
+        frames, error = delivered(video)
+        assert error is not None
+        assert [number_of(frame.image) for frame in frames] == list(range(len(frames)))
 
 
 def test_a_half_written_download_is_told(tmp_path):
@@ -268,26 +275,44 @@ def test_a_recording_that_lost_power_in_a_fragment_is_told(clip, tmp_path):
         open_video(cut)
 
 
-def test_flipped_bytes_stop_the_video_before_it_shows_rubbish(clip, tmp_path):
-    data = clip("short_gop.mp4").read_bytes()
-    start = data.index(b"mdat")
-    broken = tmp_path / "broken.mp4"
-    with open_video(clip("short_gop.mp4")) as whole:
+@pytest.mark.parametrize("name", ["short_gop.mp4", "mpeg4.avi", "mjpeg.avi"])
+def test_flipped_bytes_stop_the_video_before_it_shows_rubbish(clip, tmp_path, name):
+    data = clip(name).read_bytes()
+    broken = tmp_path / name
+    with open_video(clip(name)) as whole:
         good = [frame.image for frame in whole]
     for seed in range(6):
         flipped = bytearray(data)
         choose = random.Random(seed)
         for _ in range(40):
-            flipped[choose.randrange((start + len(data)) // 2, len(data))] ^= 1 << choose.randrange(8)
+            flipped[choose.randrange(len(data) // 2, len(data) * 9 // 10)] ^= 1 << choose.randrange(8)
         broken.write_bytes(flipped)
         with open_video(broken) as video:
             frames, error = delivered(video)
             assert error is not None
             assert (error.decoded, error.expected) == (len(frames), COUNT)
-            assert len(frames) >= COUNT // 2 - 8
+            assert COUNT // 5 <= len(frames) < COUNT
             wrong = [frame.index for frame in frames if not np.array_equal(frame.image, good[frame.index])]
-            # The bit that breaks a picture may be noticed one picture later.
-            assert len(wrong) <= 1
+            # A decoder may notice a broken bit only some pictures later; of 24 damaged ones a third may pass.
+            assert len(wrong) <= 8
+
+
+@pytest.mark.parametrize("damaged", [11, 12, 13, 14, 30])
+def test_exactly_the_frames_that_do_not_need_the_damage_come(clip, tmp_path, damaged):
+    with av.open(str(clip("long_gop.mp4"))) as container:
+        packets = [(packet.pts, packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    shown = sorted(pts for pts, _, _ in packets)
+    # Packets before the damaged one, in decoding order, can be decoded; the video goes on until the first gap in showing order.
+    whole = {pts for pts, _, _ in packets[:damaged]}
+    expected = next(index for index, pts in enumerate(shown) if pts not in whole)
+    data = bytearray(clip("long_gop.mp4").read_bytes())
+    _, place, size = packets[damaged]
+    data[place + 8 : place + size] = random.Random(0).randbytes(size - 8)
+    (tmp_path / "broken.mp4").write_bytes(data)
+    with open_video(tmp_path / "broken.mp4") as video:
+        frames, error = delivered(video)
+    assert error is not None
+    assert [number_of(frame.image) for frame in frames] == list(range(expected))
 
 
 def test_frames_behind_damage_can_still_be_asked_for(clip, tmp_path):
@@ -355,17 +380,24 @@ def test_a_lost_index_and_a_missing_decoder_are_told(clip, tmp_path):
         open_video(tmp_path / "cut.mp4")
     place = data.index(b"avc1", data.index(b"stsd"))
     (tmp_path / "odd.mp4").write_bytes(data[:place] + b"zzzz" + data[place + 4 :])
-    with pytest.raises(VideoError, match=r"needs a decoder for 'zzzz' that this build of PyAV lacks; convert it: ffmpeg -i odd\.mp4 -c:v libx264"):
+    with pytest.raises(
+        VideoError, match=r"needs a decoder for 'zzzz' that this build of PyAV lacks; convert it: ffmpeg -i odd\.mp4 -c:v libx264"
+    ):
         open_video(tmp_path / "odd.mp4")
 
 
-def test_sound_without_pictures_is_no_video(tmp_path):
-    with av.open(str(tmp_path / "song.mka"), "w") as container:
+def make_song(path):
+    with av.open(str(path), "w") as container:
         track = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
         sound.rate = 8000
         container.mux(track.encode(sound))
         container.mux(track.encode(None))
+    return path
+
+
+def test_sound_without_pictures_is_no_video(tmp_path):
+    make_song(tmp_path / "song.mka")
     with pytest.raises(VideoError, match=r"song\.mka has no video stream, only audio"):
         open_video(tmp_path / "song.mka")
 
@@ -576,7 +608,9 @@ def test_an_animated_image_is_not_cut_to_its_first_picture(tmp_path):
 @pytest.mark.parametrize("shape", [(3, 8, 10), (3, 8, 10, 1), (3, 8, 10, 3), (3, 8, 10, 4)])
 def test_arrays_are_videos(shape):
     values = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-    expected = np.repeat(values.reshape(3, 8, 10, 1), 3, axis=3) if values[..., :1].size == values.size or len(shape) == 3 else values[..., :3]
+    expected = (
+        np.repeat(values.reshape(3, 8, 10, 1), 3, axis=3) if values[..., :1].size == values.size or len(shape) == 3 else values[..., :3]
+    )
     for source in (values, list(values)):
         with open_video(source, fps=5) as video:
             assert np.array_equal(np.stack([frame.image for frame in video]), expected)
@@ -585,8 +619,8 @@ def test_arrays_are_videos(shape):
             assert all(frame.image.flags.c_contiguous for frame in video)
             assert video.fingerprint() == open_video(values).fingerprint()
             changed = values.copy()
-            changed[1, 2, 3] ^= 1
-            assert len(shape) == 4 and shape[3] == 4 or open_video(changed).fingerprint() != video.fingerprint()
+            changed.reshape(3, 8, 10, -1)[1, 2, 3, 0] ^= 1
+            assert open_video(changed).fingerprint() != video.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -647,7 +681,7 @@ def address(clip):
         def log_message(self, *_):
             return
 
-    clip("clip.ts")
+    make_song(clip("clip.ts").with_name("song.mka"))
     handler = functools.partial(Quiet, directory=str(clip("clip.ts").parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -668,6 +702,8 @@ def test_a_stream_is_read_once_as_it_comes(address):
 
 
 def test_an_address_without_pictures_is_told(address):
+    with pytest.raises(VideoError, match="has no video stream that can be decoded"):
+        open_video(f"{address}/song.mka")
     with pytest.raises(VideoError, match=r"nothing\.ts cannot be opened \(.*check the address"):
         open_video(f"{address}/nothing.ts")
 
@@ -686,7 +722,56 @@ def test_a_camera_that_is_not_there_is_told(monkeypatch):
         open_video(0)
 
 
+class _Broken:
+    """A container whose connection breaks after two frames."""
+
+    def decode(self, *, video):
+        for number in range(2):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts, frame.time_base = 30 * number + 90, Fraction(1, 30)
+            yield frame
+        raise av.error.ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_a_stream_that_breaks_off_gives_what_came_and_says_so():
+    frames = OneWayVideo("rtsp://camera", stream._pictures(_Broken(), "rtsp://camera", keep_clock=True), fps=30).frames()
+    assert [next(frames).time_seconds, next(frames).time_seconds] == [0.0, 1.0]
+    with pytest.raises(VideoError, match=r"rtsp://camera broke off after 2 frames \(Connection reset by peer\)"):
+        next(frames)
+
+
 # --- the index ---------------------------------------------------------------------------------------------------------------
+
+
+class _Torn:
+    """A container that cannot be read on after 20 packets."""
+
+    def __init__(self, container):
+        self._container = container
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
+
+    def demux(self, track):
+        for number, packet in enumerate(self._container.demux(track)):
+            if number == 20:
+                raise av.error.OSError(5, "Input/output error")
+            yield packet
+
+
+def test_a_scan_that_cannot_be_finished_believes_the_header(clip):
+    with av.open(str(clip("short_gop.mp4"))) as container:
+        index = scan(_Torn(container), video_stream(container, clip("short_gop.mp4")), first_pts=None, cut=False)
+    assert (index.count, index.promised) == (20, COUNT)
+
+
+def test_frame_names_are_known_before_reading(clip, tmp_path):
+    for number in (9, 10):
+        save(tmp_path / f"view{number}.png", number)
+    for source in (tmp_path, clip("plain.mp4"), np.zeros((3, 4, 5), np.uint8)):
+        with open_video(source) as video:
+            assert video.frame_names() == [frame.name for frame in video]
+    assert open_video(iter(np.zeros((3, 4, 4), np.uint8))).frame_names() is None
 
 
 def test_the_packet_scan_agrees_with_decoding(clip):
@@ -701,6 +786,44 @@ def test_the_packet_scan_agrees_with_decoding(clip):
         assert index.position(decoded[7][0] + 1) is None
         assert index.position(None) is None
         assert index.anchors(COUNT - 1)[-1] == 0
+
+
+def box(kind, length, *, large=None):
+    return struct.pack(">I4s", length, kind) + (b"" if large is None else struct.pack(">Q", large))
+
+
+@pytest.mark.parametrize(
+    ("content", "early"),
+    [
+        (box(b"ftyp", 16) + bytes(8) + box(b"mdat", 1, large=116) + b"x" * 100, False),
+        (box(b"ftyp", 16) + bytes(8) + box(b"mdat", 1, large=117) + b"x" * 100, True),
+        (box(b"ftyp", 16) + bytes(8) + box(b"mdat", 0) + b"x" * 100, False),  # 0: to the end of the file
+        (box(b"ftyp", 16) + bytes(8) + box(b"mdat", 5) + b"x" * 100, False),  # no box at all: not evidence
+        (b"nothing that is known" * 9, False),
+        (b"RIFF" + struct.pack("<I", 100) + b"AVI " + b"x" * 96, False),
+        (b"RIFF" + struct.pack("<I", 101) + b"AVI " + b"x" * 96, True),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x90" + b"x" * 16, False),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\x40\x11" + b"x" * 16, True),
+        (b"\x1a\x45\xdf\xa3\x82ab\x18\x53\x80\x67\xff" + b"x" * 16, False),  # all ones: a live recording
+        (b"\x1a\x45\xdf\xa3\x00ab", False),
+        (b"\x1a\x45\xdf\xa3\x82abxxxxxxx", False),
+        (b"GIF89a" + bytes(7) + b"!\xf9\x04" + bytes(4) + b"\0;", False),
+        (b"GIF89a" + bytes(7) + b"!\xf9\x04" + bytes(2), True),
+        (b"GIF89a" + bytes(7) + b"!\xf9", True),
+        (b"GIF89a" + bytes(4) + b"\x80\0\0" + bytes(6) + b"," + bytes(8) + b"\x80" + bytes(6) + b"\x02\x01x\0;", False),
+        (b"GIF89a" + bytes(4) + b"\x80\0\0" + bytes(6) + b"," + bytes(8) + b"\x80" + bytes(6) + b"\x02\x01x", True),
+    ],
+)
+def test_the_length_in_the_header_decides(tmp_path, content, early):
+    (tmp_path / "file").write_bytes(content)
+    assert structure.ends_early(tmp_path / "file") == early
+
+
+def test_the_codec_is_named_only_where_a_table_names_it(clip, tmp_path):
+    assert structure.codec_code(clip("plain.mp4")) == "avc1"
+    assert structure.codec_code(clip("clip.mkv")) is None
+    (tmp_path / "bare.mp4").write_bytes(box(b"ftyp", 8) + box(b"moov", 8))
+    assert structure.codec_code(tmp_path / "bare.mp4") is None
 
 
 def test_whole_files_do_not_end_early_and_cut_ones_do(clip, tmp_path):

@@ -115,7 +115,7 @@ class Bomb:
 def test_pickled_code_is_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Bomb()}, "a.pt")
-    (tmp_path / "b.pth").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(Bomb(), protocol=2))
     for name in ("a.pt", "b.pth"):
         with pytest.raises(EncoderError, match="never run") as caught:
             load_weights(tmp_path / name)

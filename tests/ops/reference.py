@@ -30,7 +30,10 @@ def one_softmax(scores, labels, *, top_k, temperature, renormalize):
 
 
 def propagate(query, frames, *, top_k, temperature, radius, radius_first, window, normalize, joint, renormalize):
-    """Arrays: query (C, h, w); frames = [(features (C, h, w), labels (L, h, w), permanent)]. Returns labels (L, h, w), entropy (h, w), gap (h, w)."""
+    """Propagate arrays: query (C, h, w), frames = [(features (C, h, w), labels (L, h, w), permanent)].
+
+    Returns labels (L, h, w), entropy (h, w) and gap (h, w).
+    """
     prepare = unit if normalize else (lambda features: features)
     query = prepare(query.astype(np.float64))
     frames = [(prepare(features.astype(np.float64)), labels.astype(np.float64), permanent) for features, labels, permanent in frames]

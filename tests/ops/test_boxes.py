@@ -101,6 +101,11 @@ def test_the_heavier_of_two_parts_wins():
     np.testing.assert_allclose(decode_box(0.8 * maps[0] + maps[1], SIZE), (16, 16, 80, 80), atol=0.5)
 
 
+def test_a_part_three_cells_away_does_not_pull_the_edge():
+    maps = encode_boxes(np.array([[16.0, 16.0, 80.0, 80.0], [104.0, 16.0, 144.0, 80.0]]), SIZE, GRID)
+    np.testing.assert_allclose(decode_box(maps.sum(0), SIZE), (16, 16, 80, 80), atol=0.1)
+
+
 def test_mirror_and_transpose():
     given = np.array([[21.0, 33.0, 83.0, 70.0]])
     m = torch.from_numpy(blur(1)(encode_boxes(given, SIZE, GRID)[0].numpy()))

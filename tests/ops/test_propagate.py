@@ -227,7 +227,7 @@ def test_zero_features_and_huge_dot_products_stay_finite(top_k):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_features_of_other_precisions_are_packed_as_float32(dtype):
-    query, references, ring = random_scene()
+    query, _, ring = random_scene()
     typed = [(features.to(dtype), labels.to(dtype)) for features, labels in ring]
     result = propagate(query.to(dtype), filled([], typed), Affinity())
     labels = brute_force(query.to(dtype), [], typed, Affinity())[0]
@@ -312,7 +312,7 @@ def test_drop_labels_keeps_the_others_in_order():
 
 
 def test_set_labels_corrects_only_the_newest_frame():
-    query, references, ring = random_scene()
+    _, references, ring = random_scene()
     corrected = torch.rand(3, 7, 9)
     bank = filled(references, ring)
     bank.set_labels(corrected)
@@ -320,6 +320,41 @@ def test_set_labels_corrects_only_the_newest_frame():
     for entry, other in zip(bank.entries, expected.entries, strict=True):
         assert torch.equal(entry.labels, other.labels)
         assert torch.equal(entry.features, other.features)
+
+
+def test_map_labels_sees_and_changes_every_frame():
+    _, references, ring = random_scene()
+    bank = filled(references, ring)
+    bank.map_labels(lambda labels: torch.cat([labels[:1] + labels[2:], labels[1:2].flip(2)]))
+    for entry, (_, labels) in zip(bank.entries, [*references, *ring[::-1]], strict=True):
+        expected = torch.stack([labels[0] + labels[2], labels[1].flip(1)])
+        assert torch.equal(entry.labels, expected.flatten(1).t())
+    with pytest.raises(SettingError, match="map_labels would leave no label"):
+        bank.map_labels(lambda labels: labels[:0])
+    FeatureBank(capacity=1).map_labels(lambda labels: labels)
+
+
+def test_clear_ring_keeps_references():
+    _, references, ring = random_scene()
+    bank = filled(references, ring)
+    bank.clear_ring()
+    assert [entry.permanent for entry in bank.entries] == [True]
+    bank.push(*ring[0])
+    assert len(bank) == 2
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_tiles_shrink_and_masks_are_forgotten_to_fit_the_memory(monkeypatch, top_k):
+    query, references, ring = random_scene()
+    bank, affinity = filled(references, ring), Affinity(top_k=top_k, radius=2, radius_first=None)
+    plain = propagate(query, bank, affinity).labels
+    shapes = []
+    real = tiled._Group.score
+    monkeypatch.setattr(tiled._Group, "score", lambda self, *place: shapes.append(self.scratch.numel()) or real(self, *place))
+    monkeypatch.setattr(tiled, "SCRATCH", 1000)
+    monkeypatch.setattr(tiled, "MASKS", 100)
+    torch.testing.assert_close(propagate(query, bank, affinity).labels, plain, atol=1e-6, rtol=0)
+    assert max(shapes) < 1000
 
 
 def test_bank_describes_itself():

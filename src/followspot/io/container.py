@@ -31,7 +31,9 @@ class ContainerVideo(VideoSource):
 
     Frames come in presentation order, turned as the header's display matrix says, 10 bits and more rounded to 8, gray as
     RGB, without alpha. Files that end early or hold damaged data deliver every frame before the damage and then raise
-    :class:`~followspot.errors.TruncatedVideoError`. A GIF has no checksums: bits flipped inside it show and do not raise.
+    :class:`~followspot.errors.TruncatedVideoError`. Flipped bits
+    are found where FFmpeg's decoder stumbles over them: nearly always in H.264 and MPEG-4, now and then in HEVC and VP9, never
+    in a GIF.
 
     Args:
         path: the file.

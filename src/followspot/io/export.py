@@ -105,6 +105,25 @@ def write_tracks_json(path: Path, header: Mapping[str, object], rows: Iterable[T
             file.write("\n  ]\n}\n")
 
 
+def read_tracks(path: Path) -> list[TrackedFrame]:
+    """Reads the answers of a ``tracks.json`` back (without masks and maps).
+
+    Args:
+        path: written by `write_tracks_json`.
+
+    Returns:
+        One answer a frame.
+
+    Raises:
+        OutputError: the file is missing or is something else.
+    """
+    try:
+        frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        return [frame_from_dict(frame) for frame in frames]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{path} is not a tracks.json of followspot ({error}); run the tracking again") from error
+
+
 def write_tracks_csv(path: Path, frames: Iterable[TrackedFrame]) -> None:
     """Write one row a frame and object, or a frame and point where an object has points.
 

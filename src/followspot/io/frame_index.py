@@ -93,8 +93,8 @@ def scan(container: "InputContainer", stream: "VideoStream", *, first_pts: int |
                 times.append(packet.pts)
                 keys += [packet.pts] if packet.is_keyframe else []
     except av.FFmpegError:
-        if not cut:
-            raise
+        # Reading the frames will come to the same place and say so.
+        cut = True
     promised = max(len(times), _promised(container, stream) - dropped if cut else 0)
     if not _has_clock(container, stream, times):
         return FrameIndex(count=len(times), promised=promised, pts=(), keys=())

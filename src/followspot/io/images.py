@@ -46,6 +46,10 @@ class ImageVideo(VideoSource):
         """How many images there are."""
         return len(self._paths)
 
+    def frame_names(self) -> list[str]:
+        """The files' stems."""
+        return [path.stem for path in self._paths]
+
     def _read(self, start: int, stop: int | None) -> Iterator[Frame]:
         for index, path in enumerate(self._paths[start:stop], start):
             image = read_image(path)

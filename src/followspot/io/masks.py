@@ -1,5 +1,6 @@
 """Masks as image files: indexed PNGs in and out, grey and coloured pictures in; soft label maps from ``.npy``."""
 
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -119,7 +120,8 @@ def read_label_maps(path: Path) -> LabelMaps:
         raise AnnotationError(problem)
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as error:
+    # The header is parsed as a Python literal, so damage can raise whatever a tokenizer, parser or allocator does.
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError) as error:
         raise AnnotationError(f"{path} is no readable .npy array; save it with numpy.save(path, weights)") from error
     if not isinstance(array, np.ndarray):
         raise AnnotationError(f"{path} is an archive of arrays; save the one array with numpy.save(path, weights)")

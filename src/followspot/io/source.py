@@ -44,6 +44,10 @@ class VideoSource(ABC):
         """How many frames the source promises; None where nobody knows (camera, iterator). A container is scanned once for it."""
         return None
 
+    def frame_names(self) -> list[str] | None:
+        """What :attr:`Frame.name` will be for every frame; None where the length is not known."""
+        return None if self.num_frames is None else [f"{index:05d}" for index in range(self.num_frames)]
+
     @abstractmethod
     def _read(self, start: int, stop: int | None) -> Iterator[Frame]:
         """Frames ``start`` to ``stop`` (exclusive); both were checked."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,7 @@ class VideoWriter:
         self._last = -1
         self._origin: float | None = None
         self._count = 0
+        self._container: OutputContainer | None = None
         self._check(height, width, fps, crf)
         self._container, self._stream = self._start(codec, crf)
 
@@ -78,27 +79,29 @@ class VideoWriter:
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder; give the name of a file")
 
-    def _start(self, codec: str, crf: int) -> tuple["OutputContainer | None", "VideoStream"]:
+    def _start(self, codec: str, crf: int) -> tuple["OutputContainer", "VideoStream"]:
         """Open the partial file with its stream."""
         import av
 
-        muxer = _FORMATS[self.path.suffix.lower()]
+        encoder, muxer = _ENCODERS.get(codec, codec), _FORMATS[self.path.suffix.lower()]
+        try:
+            kind = av.Codec(encoder, "w").type
+        except (av.FFmpegError, ValueError) as error:
+            missing = f"this build of PyAV has no {codec} encoder, which {self.path.name} needs"
+            raise VideoError(f"{missing}; run: pip install --force-reinstall av") from error
+        if kind != "video":
+            raise VideoError(f"{codec} encodes {kind}, not pictures; use h264, hevc or av1")
         with self._guarded():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             container = av.open(str(self._partial), "w", format=muxer, options={} if muxer == "matroska" else {"movflags": "+faststart"})
+        # Denominators up to 1001 hold every broadcast rate, 30000/1001 among them.
+        rate = max(Fraction(self._rate).limit_denominator(1001), Fraction(1, 1001))
+        options = {"crf": str(crf), **_ENCODER_OPTIONS.get(encoder, {})}
         try:
-            # Rounded to thousandths, the precision that frame rates such as 29.97 are written with.
-            rate = Fraction(self._rate).limit_denominator(1001)
-            encoder = _ENCODERS.get(codec, codec)
-            options = {"crf": str(crf), **_ENCODER_OPTIONS.get(encoder, {})}
-            stream = container.add_stream(encoder, rate=rate or Fraction(1, 1001), options=options)
+            stream = cast("VideoStream", container.add_stream(encoder, rate=rate, options=options))
         except (av.FFmpegError, ValueError) as error:
             self._drop(container)
-            missing = f"this build of PyAV has no {codec} encoder, which {self.path.name} needs"
-            raise VideoError(f"{missing}; run: pip install --force-reinstall av") from error
-        if not isinstance(stream, av.VideoStream):
-            self._drop(container)
-            raise VideoError(f"{codec} encodes {stream.type}, not pictures; use h264, hevc or av1")
+            raise VideoError(f"{self.path.suffix} files cannot hold {codec}; write h264, or an .mkv file") from error
         height, width = self._size
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
@@ -176,7 +179,12 @@ class VideoWriter:
         # Closing writes the index, which fails again on a full disk; the file goes anyway.
         with suppress(av.FFmpegError, OSError, ValueError):
             container.close()
-        self._partial.unlink(missing_ok=True)
+        self._remove_partial()
+
+    def _remove_partial(self) -> None:
+        # On a read-only disk, or below a file that should be a folder, there is nothing to remove; the first error is the one to tell.
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -186,17 +194,13 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError, ValueError) as error:
-            self._give_up()
+            self.abort()
+            self._remove_partial()
             told = output_error(error, self.path) if isinstance(error, OSError) else None
             if told is not None:
                 raise told from error
             reason = getattr(error, "strerror", None) or str(error)
             raise OutputError(f"{self.path} cannot be written ({reason}); check the settings and the place") from error
-
-    def _give_up(self) -> None:
-        if getattr(self, "_container", None) is not None:
-            self.abort()
-        self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

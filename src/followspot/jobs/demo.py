@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from followspot.datasets.davis import read_ids
 from followspot.datasets.synthetic import SyntheticVideo
 from followspot.errors import OutputError
 from followspot.io.export import read_tracks
-from followspot.io.masks import read_ids
 from followspot.io.video import VideoWriter, open_video
 from followspot.jobs.track import Progress, TrackResult, track_video
 from followspot.metrics.summary import score_sequence, summarize

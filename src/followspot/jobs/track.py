@@ -12,10 +12,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from followspot.datasets.davis import read_ids
 from followspot.errors import TruncatedVideoError
 from followspot.io.export import write_tracks_csv, write_tracks_json
 from followspot.io.files import atomic_path
-from followspot.io.masks import read_ids, write_mask
+from followspot.io.masks import write_mask
 from followspot.io.video import VideoSource, VideoWriter
 from followspot.jobs.folder import RunFolder
 from followspot.tracking.both_ways import follow
