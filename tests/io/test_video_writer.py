@@ -67,6 +67,9 @@ def test_variable_frame_rate_is_kept_to_a_tick(tmp_path):
     times = 7.5 + np.cumsum(np.random.default_rng(0).uniform(0.005, 0.4, 20))
     with open_video(write(tmp_path / "out.mp4", times=[float(time) for time in times])) as video:
         assert np.allclose([frame.time_seconds for frame in video], times - times[0], atol=1 / 90000)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        # Otherwise players show 7.5 seconds of nothing.
+        assert next(container.decode(video=0)).pts == 0
 
 
 def test_a_broken_clock_never_goes_back(tmp_path):

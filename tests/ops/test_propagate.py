@@ -110,6 +110,16 @@ def test_every_flag_changes_the_result():
         np.testing.assert_allclose(found.numpy(), brute_force(query, references, ring, affinity)[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("renormalize", [True, False])
+def test_frames_with_fewer_keys_than_top_k_are_not_padded_with_false_ones(renormalize):
+    query, references, ring = random_scene(height=4, width=5)
+    affinity = Affinity(top_k=4, temperature=0.5, radius=1, radius_first=0, joint=False, renormalize=renormalize)
+    labels, entropy, _ = brute_force(query, references, ring, affinity)
+    found, doubt = tiled.match(pack(query)[0], filled(references, ring).entries, affinity, tile=(1, 1))
+    np.testing.assert_allclose(found.numpy(), labels, atol=1e-5)
+    np.testing.assert_allclose(doubt.numpy(), entropy, atol=1e-5)
+
+
 @pytest.mark.parametrize("top_k", [None, 5])
 def test_one_cell_grid_copies_the_mean_label(top_k):
     query, references, ring = random_scene(height=1, width=1, references=1, ring=0)

@@ -51,8 +51,8 @@ _CROSS: Final = ((0, 0), (-8, 0), (8, 0), (0, -8), (0, 8))
 
 _EDGES: Final = (_Edges(0.0, 16.0, 8), _Edges(2.0, 32.0, 16))
 _COLORS: Final = (_Colors(0.0, _CROSS, 1.0), _Colors(48.0, _CENTRE, 0.5))
-# Radians per unit of L, a and b.
-_FREQUENCIES: Final = ((0.05, 0.15), (0.08, 0.24), (0.08, 0.24))
+# Radians per unit of L, a and b: octaves, from a period that spans the range of a channel down to one of about 20 to 30 units.
+_FREQUENCIES: Final = ((0.05, 0.1, 0.2), (0.08, 0.16, 0.32), (0.08, 0.16, 0.32))
 _DIRECTIONS: Final = 8
 # The "no edge" bin, in luma (0..1) per pixel pair: a noise gradient of 2 % weighs as much as none.
 _NO_EDGE: Final = 0.02

@@ -11,7 +11,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from followspot.errors import SettingError
@@ -73,9 +72,8 @@ class Propagation:
     key is kept. The mean over frames where `Affinity.joint` is False."""
 
 
-@torch.no_grad()
 def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: Backend = "auto") -> Propagation:
-    """Carry the bank's labels over to a new frame.
+    """Carry the bank's labels over to a new frame; no gradient flows.
 
     Agrees with a float64 brute force to 1e-5 (features of moderate length), except where candidates k and k + 1 tie within 1e-6;
     there either may be kept. That holds for the full float32 matrix products which torch uses unless told otherwise
@@ -94,6 +92,7 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
     Raises:
         SettingError: the bank is empty, the query does not fit it, or the backend is unknown.
 
+    >>> import torch
     >>> bank = FeatureBank(capacity=1)
     >>> features = torch.eye(4).view(4, 2, 2)
     >>> bank.push(features, torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]))

@@ -30,7 +30,7 @@ def suggest(frames: Iterable[TrackedFrame], *, annotated: Sequence[int] = ()) ->
     if not rows:
         return None
     doubt = np.array([1 - np.mean([c for c in sure.values() if c is not None]) for _, _, sure in rows])
-    kernel = np.ones(2 * REACH + 1)
+    kernel = np.ones(2 * min(REACH, (len(rows) - 1) // 2) + 1)
     near = np.convolve(doubt, kernel, mode="same") / np.convolve(np.ones_like(doubt), kernel, mode="same")
     taken = set(annotated)
     order = [i for i in np.lexsort((np.arange(len(rows)), -near)) if rows[i][0] not in taken]
