@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_addoption(parser):
-    parser.addoption("--shared-data", default=None, help="folder with real footage (davis/, boxes/, keypoints/ ...); default ../shared/data if it exists")
+    parser.addoption("--shared-data", default=None, help="folder with real footage (davis/, boxes/ ...); default ../shared/data if there")
 
 
 @pytest.fixture(scope="session")

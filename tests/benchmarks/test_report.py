@@ -77,13 +77,13 @@ def test_preliminary_numbers_never_look_official(tmp_path):
     assert "PRELIMINARY" not in report().table()
 
 
-def test_table_shows_percent_for_people():
+def test_table_is_for_people():
     lines = report().table().splitlines()
     assert lines[0] == "DAVIS 2017 val, 2 sequences, 3 objects"
     assert lines[1] == "How it was made."
     assert lines[3].split() == list(MEASURES)
-    assert lines[4].split() == ["55.0", "60.0", "50.0", "20.0", "50.0", "50.0", "20.0"]
-    assert lines[-1].split() == ["pigs", "2", "40.0", "45.0", "35.0"]
+    assert lines[4].split() == ["0.550", "0.600", "0.500", "0.200", "0.500", "0.500", "0.200"]
+    assert lines[-1].split() == ["pigs", "2", "0.400", "0.450", "0.350"]
 
 
 def test_refuses_no_objects_and_unwritable_folders(tmp_path):

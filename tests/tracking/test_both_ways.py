@@ -132,7 +132,7 @@ def test_going_on_in_the_middle_equals_one_go(tracker, encoder, video, shift, tm
 def test_errors(tracker, video, shift):
     with pytest.raises(AnnotationError, match="nothing to follow"):
         run(tracker, video, {})
-    with pytest.raises(AnnotationError, match="frame 8 is annotated but .* has frames 0 to 7"):
+    with pytest.raises(AnnotationError, match=r"frame 8 is annotated but .* has frames 0 to 7"):
         run(tracker, video, {8: [Masks(ids=shift.mask(0))]})
     with pytest.raises(AnnotationError, match="frame -1 is annotated"):
         run(tracker, video, {-1: [Masks(ids=shift.mask(0))]})
@@ -153,5 +153,5 @@ def test_resolution_grids():
     assert Resolution(mode="square", pixels=320).grid(480, 854, stride=8) == (40, 40)
     assert Resolution(mode="native").grid(5, 9, stride=8) == (1, 2)
     assert replace(Resolution(), pixels=240).grid(480, 640, stride=4) == (60, 80)
-    with pytest.raises(SettingError, match="outside 16..8192"):
+    with pytest.raises(SettingError, match=r"outside 16\.\.8192"):
         Resolution(pixels=4)

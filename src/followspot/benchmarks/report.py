@@ -104,15 +104,15 @@ class Report:
         return tuple(result)
 
     def table(self) -> str:
-        """For people: global numbers, then one line a sequence, in percent; plain text that ends with a newline."""
+        """For people: global numbers, then one line a sequence; fractions, plain text that ends with a newline."""
         title = f"{self.benchmark} {self.split}, {len(self.sequences)} sequences, {len(self.rows)} objects"
         if self.protocol != "official":
             title += " (PRELIMINARY, not the official numbers)"
         lines = [title, self.note, ""]
-        lines += ["  ".join(f"{name:>8}" for name in MEASURES), "  ".join(f"{100 * self.scores[name]:8.1f}" for name in MEASURES), ""]
+        lines += ["  ".join(f"{name:>8}" for name in MEASURES), "  ".join(f"{self.scores[name]:8.3f}" for name in MEASURES), ""]
         width = max(len("sequence"), *(len(score.sequence) for score in self.sequences))
         lines.append(f"{'sequence':<{width}}  objects   J&F     J     F")
-        lines += [f"{s.sequence:<{width}}  {s.objects:7d} {100 * s.jf:5.1f} {100 * s.j:5.1f} {100 * s.f:5.1f}" for s in self.sequences]
+        lines += [f"{s.sequence:<{width}}  {s.objects:7d} {s.jf:5.3f} {s.j:5.3f} {s.f:5.3f}" for s in self.sequences]
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:

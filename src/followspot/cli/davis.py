@@ -41,15 +41,14 @@ def evaluate(
     from followspot.datasets.davis import DavisDataset
 
     dataset = DavisDataset(data, year=year, split=split)
+    run: davis.Run = baselines.identity
+    name, settings = "identity", {"baseline": "identity"}
     with Stages() as frames:
-        if baseline is not None:
-            settings: dict[str, object] = {"baseline": baseline}
-            name, run = baseline, baselines.identity
-        else:
+        if baseline is None:
             from followspot.jobs.davis import davis_run
 
             preset = build_preset(propagation)
-            settings = {"encoder": encoder, "preset": preset}
+            settings = {"encoder": str(encoder), "preset": str(preset)}
             name = f"{encoder.encoder}-{preset.name}".replace(":", "-").replace("/", "-").replace(" ", "-")
             run = davis_run(build_tracker(encoder, propagation, confidence=False), on_frame=frames)
         folder = out if out is not None else Path("out") / f"davis-{split}-{name}"

@@ -111,7 +111,8 @@ class RunFolder:
         arrays, plain = _flatten(state) if state is not None else ({}, None)
         buffer = io.BytesIO()
         about = {"done": done, "journal": self.journal.stat().st_size, "state": plain}
-        np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        np.savez(buffer, allow_pickle=False, **arrays)
         write_atomic(self.work / "checkpoint.npz", buffer.getvalue())
 
     def load_checkpoint(self) -> tuple[int, dict[str, Any] | None]:

@@ -157,8 +157,7 @@ class _Run:
         if not self.overlay or self.video.rewindable:
             yield None
             return
-        size = {"height": self.video.height, "width": self.video.width}
-        with VideoWriter(self.out / "overlay.mp4", fps=self.video.fps, **size) as writer:
+        with self._writer() as writer:
             try:
                 yield writer
             except (TruncatedVideoError, KeyboardInterrupt) as stop:
@@ -166,6 +165,9 @@ class _Run:
             else:
                 return
         raise late
+
+    def _writer(self) -> VideoWriter:
+        return VideoWriter(self.out / "overlay.mp4", height=self.video.height, width=self.video.width, fps=self.video.fps)
 
     def _save(self, answer: TrackedFrame) -> None:
         if answer.masks is not None:
@@ -181,9 +183,7 @@ class _Run:
 
     def draw(self, total: int) -> None:
         """Second look at the video: the overlay, from what is on disk."""
-        target = self.out / "overlay.mp4"
-        size = {"height": self.video.height, "width": self.video.width}
-        with VideoWriter(target, fps=self.video.fps, **size) as writer:
+        with self._writer() as writer:
             for frame, answer in zip(self.video.frames(0, total), self.folder.frames(), strict=True):
                 masks = self.out / "masks" / f"{answer.name}.png"
                 answer = replace(answer, masks=read_ids(masks) if masks.exists() else None)

@@ -152,9 +152,9 @@ class Channels:
             case Keypoints():
                 self.skeletons[annotation.name] = annotation.skeleton
                 encoded = encode_points(annotation.xy, size, grid)
-                known = np.isfinite(annotation.xy).all(axis=1)
+                known = np.isfinite(annotation.xy[:, 0] + annotation.xy[:, 1]).tolist()
                 rows = zip(annotation.joints, encoded, known, strict=True)
-                return [(Channel(role="keypoints", name=annotation.name, joint=j), m, bool(k)) for j, m, k in rows]
+                return [(Channel(role="keypoints", name=annotation.name, joint=j), m, k) for j, m, k in rows]
             case LabelMaps():
                 self._check_size("label map", annotation.weights.shape[1:])
                 encoded = area_resize(torch.from_numpy(annotation.weights), grid)
