@@ -122,9 +122,8 @@ def judge(name: str, rows: np.ndarray, owner: np.ndarray, *, with_growth: bool) 
     for low, high in itertools.pairwise(edges):
         inside = (held_out >= low) & (held_out < high + (high == 1))
         if inside.any():
-            print(
-                f"  expected {low:.1f}-{high:.1f}: {inside.sum():5d} answers, expected {held_out[inside].mean():.2f}, true {y[inside].mean():.2f}"
-            )
+            means = f"expected {held_out[inside].mean():.2f}, true {y[inside].mean():.2f}"
+            print(f"  expected {low:.1f}-{high:.1f}: {inside.sum():5d} answers, {means}")
 
 
 def main() -> None:

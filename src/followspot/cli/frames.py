@@ -32,6 +32,9 @@ def bind_frames(tokens: Sequence[str]) -> list[str]:
         if at_next:
             _attach(bound, target, token)
             at_next, target = False, None
+        elif value_next and _negative_number(token):
+            bound[-1] += f"={token}"  # on its own, -5,0,40,40 would be taken for an option
+            target, value_next = len(bound) - 1, False
         elif value_next:
             bound.append(token)
             target, value_next = len(bound) - 1, False
@@ -58,6 +61,10 @@ def split_frame(value: str) -> tuple[str, int | None]:
     """
     text, found, frame = value.partition(AT)
     return text, int(frame) if found else None
+
+
+def _negative_number(token: str) -> bool:
+    return token[:1] == "-" and token[1:2] != "" and token[1:2] in "0123456789."
 
 
 def _attach(bound: list[str], target: int | None, frame: str) -> None:

@@ -14,7 +14,6 @@ app = App(
     help="Point at something in one frame of a video and follow it through the whole video.",
     version=lambda: version("followspot"),
     suppress_keyboard_interrupt=False,
-    error_formatter=lambda error: f"error: {_one_line(error)}",
 )
 app.command("followspot.cli.demo:demo", name="demo", help="Make a short video, follow masks, a box and points through it, and score that.")
 app.command("followspot.cli.track:track", name="track", help="Follow what you point at through a video.")
@@ -34,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(bind_frames(tokens))
-    except FollowspotError as error:
+        # Printed below: the parser would wrap its errors to the width of the terminal, and they must stay one line.
+        app(bind_frames(tokens), exit_on_error=False, print_error=False)
+    except (FollowspotError, CycloptsError) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

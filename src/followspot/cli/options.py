@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from followspot.tracking.presets import Preset, Resolution
     from followspot.tracking.propagation import PropagationTracker
 
-CellCount = int | Literal["all"]
+CellCount = Annotated[int | Literal["all"], Parameter(converter=lambda _, tokens: _cells(tokens[0].value))]
 _ENCODER = Group("Encoder: what the tracker sees with", sort_key=2)
 _PROPAGATION = Group("Propagation: a preset, and values that differ from it", sort_key=3)
 
@@ -122,7 +122,28 @@ def build_tracker(encoder: EncoderOptions, propagation: PropagationOptions, *, c
 
     preset = build_preset(propagation)
     network = load_encoder(encoder.encoder, stride=encoder.stride, weights=encoder.weights)
-    return PropagationTracker(network, preset, confidence=confidence, device=encoder.device)
+    return PropagationTracker(network, preset, confidence=confidence, device=_usable_device(encoder.device))
+
+
+def _usable_device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return name
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise SettingError(f'device "{name}" cannot be used here ({reason}); use auto, cpu, or cuda where there is a GPU') from error
+    return name
+
+
+def _cells(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    if text.isdecimal():
+        return int(text)
+    raise SettingError(f'"{text}" is not a number of cells; write a whole number such as 12, or all')
 
 
 Out = Annotated[Path, Parameter(help="Output folder.")]

@@ -1,5 +1,6 @@
 """``followspot track``: one video, any annotations, everything on disk."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +74,7 @@ def track(
         for frame, annotation in given:
             by_frame.setdefault(frame, []).append(annotation)
         tracker = build_tracker(encoder, propagation, confidence=confidence)
-        folder = out if out is not None else Path("out") / video.name
+        folder = out if out is not None else Path("out") / _folder_name(video.name)
         with Stages() as progress:
             result = track_video(
                 video, by_frame, tracker, folder, both_ways=both_ways, overlay=overlay, overwrite=overwrite, progress=progress
@@ -92,6 +93,11 @@ def report(result: "TrackResult") -> None:
         print(f"annotate next: {result.suggestion.reason}")
     if result.truncated is not None:
         raise result.truncated
+
+
+def _folder_name(source: str) -> str:
+    """A source's name as one folder: addresses of cameras and streams hold slashes."""
+    return re.sub(r"[/\\:?*]+", "-", source).strip("-. ") or "video"
 
 
 def _annotations(

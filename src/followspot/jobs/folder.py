@@ -15,8 +15,10 @@ out/
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ class RunFolder:
     Args:
         path: the folder; made if it is missing.
         fingerprint: says which run it is: source, annotations and settings. A run goes on only under the same fingerprint.
-        overwrite: remove results of other runs first.
+        overwrite: remove results of other runs first, and finished ones of this run; an unfinished one still goes on.
 
     Raises:
         OutputError: the folder holds results of another run, or cannot be written.
@@ -47,17 +49,15 @@ class RunFolder:
         self.fingerprint = fingerprint
         self.work = path / ".followspot"
         self.complete = False
-        if overwrite:
-            self._clear()
-        found = [name for name in RESULTS if (path / name).exists()]
-        if found:
-            self._recognize(found)
-        if not self.complete:
-            try:
+        with _writing(self.work):
+            if overwrite and self._fingerprint_in(self.work / "run.json") != fingerprint:
+                self._clear()
+            found = [name for name in RESULTS if (path / name).exists()]
+            if found:
+                self._recognize(found)
+            if not self.complete:
                 self.work.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise (output_error(error, self.work) or error) from error
-            write_atomic(self.work / "run.json", json.dumps({"fingerprint": fingerprint}))
+                write_atomic(self.work / "run.json", json.dumps({"fingerprint": fingerprint}))
 
     def _clear(self) -> None:
         for name in RESULTS:
@@ -72,7 +72,10 @@ class RunFolder:
         if whose == self.fingerprint:
             return
         if whose is None and self._fingerprint_in(self.path / "tracks.json") == self.fingerprint:
-            self.complete = True
+            self.finish()  # it was stopped while tidying up
+            return
+        if found == [".followspot"] and not self._worth_keeping():
+            shutil.rmtree(self.work)
             return
         what = "an unfinished run with other settings" if whose else f"results of another run ({', '.join(found)})"
         raise OutputError(f"{self.path} holds {what}; choose another --out, or add --overwrite to replace them")
@@ -100,16 +103,15 @@ class RunFolder:
 
     def append(self, frame: TrackedFrame) -> None:
         """Adds one answer to the journal."""
-        try:
-            with self.journal.open("a") as journal:
-                journal.write(json.dumps(frame_to_dict(frame)) + "\n")
-        except OSError as error:
-            raise (output_error(error, self.journal) or error) from error
+        with _writing(self.journal), self.journal.open("a") as journal:
+            journal.write(json.dumps(frame_to_dict(frame)) + "\n")
 
     def save_checkpoint(self, *, done: int, state: Mapping[str, Any] | None) -> None:
         """Remembers that `done` frames are written and how the tracker stands after them."""
         arrays, plain = _flatten(state) if state is not None else ({}, None)
         buffer = io.BytesIO()
+        with self.journal.open("rb") as journal:
+            os.fsync(journal.fileno())  # after a power cut the journal must hold what the checkpoint counts on
         about = {"done": done, "journal": self.journal.stat().st_size, "state": plain}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -130,8 +132,28 @@ class RunFolder:
 
     def finish(self) -> None:
         """Removes what is needed only for going on."""
-        shutil.rmtree(self.work)
+        with _writing(self.work):
+            (self.work / "run.json").unlink(missing_ok=True)  # first: a kill in the middle leaves a finished run, not a broken one
+            shutil.rmtree(self.work, ignore_errors=not self.work.exists())
         self.complete = True
+
+    def leave(self) -> None:
+        """After an error: if there is nothing to go on from, leave no trace, so that the mended command meets no other run."""
+        if not self._worth_keeping() and not any((self.path / name).exists() for name in RESULTS[:-1]):
+            shutil.rmtree(self.work, ignore_errors=True)
+            with suppress(OSError):
+                self.path.rmdir()  # only if nothing else is in it
+
+    def _worth_keeping(self) -> bool:
+        return self.journal.exists() or (self.work / "backward.npy").exists()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise (output_error(error, path) or error) from error
 
 
 def _flatten(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:

@@ -75,10 +75,10 @@ class Propagation:
 def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: Backend = "auto") -> Propagation:
     """Carry the bank's labels over to a new frame; no gradient flows.
 
-    Agrees with a float64 brute force to 1e-5 (features of moderate length), except where candidates k and k + 1 tie within 1e-6;
-    there either may be kept. That holds for the full float32 matrix products which torch uses unless told otherwise
-    (``torch.set_float32_matmul_precision``). Memory beyond the bank does not grow with the length of the video and stays
-    linear in ``h * w`` where the radius is bounded.
+    Agrees with a float64 brute force to 1e-5 (raw dot products: while ``score / temperature`` stays below about 300), except where
+    candidates k and k + 1 tie within 1e-6; there either may be kept. That holds for the full float32 matrix products which torch
+    uses unless told otherwise (``torch.set_float32_matmul_precision``). Memory beyond the bank does not grow with the length of the
+    video and stays linear in ``h * w`` where the radius is bounded.
 
     Args:
         query: features ``(C, h, w)`` of the new frame, floating, on the bank's device.
