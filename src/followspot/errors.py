@@ -27,10 +27,10 @@ class TruncatedVideoError(VideoError):
     Args:
         message: one line that names the file and what to do.
         decoded: how many frames were delivered.
-        expected: how many the file promised.
+        expected: how many the file promised; None for a stream, which promises nothing.
     """
 
-    def __init__(self, message: str, *, decoded: int, expected: int) -> None:
+    def __init__(self, message: str, *, decoded: int, expected: int | None) -> None:
         super().__init__(message)
         self.decoded = decoded
         self.expected = expected

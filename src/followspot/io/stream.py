@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from followspot.errors import VideoError
+from followspot.errors import TruncatedVideoError, VideoError
 from followspot.io.container import upright
 from followspot.io.source import DEFAULT_FPS, OneWayVideo, Picture, checked_fps
 
@@ -91,4 +91,5 @@ def _pictures(container: "InputContainer", address: str, *, keep_clock: bool) ->
             count += 1
     except av.FFmpegError as error:
         reason = f"{address} broke off after {count} frames ({error.strerror})"
-        raise VideoError(f"{reason}; what came before is fine: check the connection and start again") from error
+        message = f"{reason}; what came before is fine: check the connection and start again"
+        raise (TruncatedVideoError(message, decoded=count, expected=None) if count else VideoError(message)) from error

@@ -29,7 +29,8 @@ from followspot.io.export import frame_from_dict, frame_to_dict
 from followspot.io.files import output_error, write_atomic
 from followspot.types import TrackedFrame
 
-RESULTS = ("masks", "maps", "tracks.json", "tracks.csv", "overlay.mp4", ".followspot")
+RESULTS = ("tracks.json", "tracks.csv", "overlay.mp4", "masks", "maps", ".followspot")
+"""What a run leaves, in the order of removal: without ``tracks.json`` nothing looks finished any more."""
 
 
 class RunFolder:
@@ -134,7 +135,8 @@ class RunFolder:
         """Removes what is needed only for going on."""
         with _writing(self.work):
             (self.work / "run.json").unlink(missing_ok=True)  # first: a kill in the middle leaves a finished run, not a broken one
-            shutil.rmtree(self.work, ignore_errors=not self.work.exists())
+            if self.work.exists():
+                shutil.rmtree(self.work)
         self.complete = True
 
     def leave(self) -> None:
@@ -145,7 +147,7 @@ class RunFolder:
                 self.path.rmdir()  # only if nothing else is in it
 
     def _worth_keeping(self) -> bool:
-        return self.journal.exists() or (self.work / "backward.npy").exists()
+        return self.journal.exists() or any(self.work.glob("backward*"))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from followspot.datasets.davis import read_ids
-from followspot.errors import TruncatedVideoError
+from followspot.errors import FollowspotError, TruncatedVideoError
 from followspot.io.export import write_tracks_csv, write_tracks_json
 from followspot.io.files import atomic_path
 from followspot.io.masks import write_mask
@@ -87,20 +87,12 @@ def track_video(
     folder = RunFolder(out, fingerprint=fingerprint, overwrite=overwrite)
     if folder.complete:
         return _already_there(out)
-    done, state = folder.load_checkpoint()
-    if state is not None:
-        tracker.restore(state, video.frame)
     run = _Run(video, annotations, tracker, folder, both_ways=both_ways, overlay=overlay, progress=progress)
-    began = time.perf_counter()
-    total, truncated = run.compute(done)
-    seconds = time.perf_counter() - began
-    if overlay and video.rewindable:
-        run.draw(total)
-    suggestion = suggest(folder.frames(), annotated=sorted(annotations))
-    write_tracks_csv(out / "tracks.csv", folder.frames())
-    write_tracks_json(out / "tracks.json", run.header(suggestion, truncated), folder.frames())
-    folder.finish()
-    return TrackResult(out=out, frames=total, computed=total - done, seconds=seconds, suggestion=suggestion, truncated=truncated)
+    try:
+        return run.complete()
+    except FollowspotError:
+        folder.leave()
+        raise
 
 
 class _Run:
@@ -122,6 +114,23 @@ class _Run:
         self.out = folder.path
         keypoints = [a for given in annotations.values() for a in given if isinstance(a, Keypoints)]
         self.skeletons = {k.name: k.skeleton for k in keypoints}
+
+    def complete(self) -> TrackResult:
+        """All stages that are not done yet."""
+        folder, out = self.folder, self.out
+        done, state = folder.load_checkpoint()
+        if state is not None:
+            self.tracker.restore(state, self.video.frame)
+        began = time.perf_counter()
+        total, truncated = self.compute(done)
+        seconds = time.perf_counter() - began
+        if self.overlay and self.video.rewindable:
+            self.draw(total)
+        suggestion = suggest(folder.frames(), annotated=sorted(self.annotations))
+        write_tracks_csv(out / "tracks.csv", folder.frames())
+        write_tracks_json(out / "tracks.json", self.header(suggestion, truncated), folder.frames())
+        folder.finish()
+        return TrackResult(out=out, frames=total, computed=total - done, seconds=seconds, suggestion=suggestion, truncated=truncated)
 
     def compute(self, done: int) -> tuple[int, TruncatedVideoError | None]:
         """Tracks from frame `done` on; returns how many frames there are now, and the error if the video ended early."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from followspot.errors import AnnotationError, SettingError
+from followspot.io.files import atomic_path
 from followspot.io.video import VideoSource
 from followspot.tracking.answers import answer
 from followspot.tracking.channels import Channels
@@ -92,14 +93,18 @@ def follow(
 def _forward_only(
     tracker: PropagationTracker, video: VideoSource, annotations: Annotations, begin: int, first: int
 ) -> Iterator[tuple[Frame, TrackedFrame]]:
+    waiting = {index for index, given in annotations.items() if given and index >= begin}
     for frame in video.frames(begin):
         given = annotations.get(frame.index, ())
+        waiting.discard(frame.index)
         if frame.index < first:
             yield frame, _nothing(frame, annotations)
         elif frame.index == first:
             yield frame, tracker.start(frame, given)
         else:
             yield frame, tracker.step(frame, given)
+    if waiting:
+        raise AnnotationError(f"frame {min(waiting)} is annotated but {video.name} ended before it; frames are counted from 0")
 
 
 def _nothing(frame: Frame, annotations: Annotations) -> TrackedFrame:
@@ -131,24 +136,31 @@ class _Between:
         """First pass; its label maps end up in a file of `scratch`, float16, frame after frame."""
         last, finished = self.marks[-1], self.scratch / "backward.npy"
         if not finished.exists():
-            partial = self.scratch / "backward.partial.npy"
-            maps = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=(last + 1, len(self.books), *self.books.grid))
-            for frame in _reversed(self.video, last):
-                if frame.index == last:
-                    self.tracker.start(frame, self.annotations[last])
-                else:
-                    self.tracker.advance(frame, self.annotations.get(frame.index, ()))
-                maps[frame.index] = self._in_order(self.tracker)
-                if notify is not None:
-                    notify(last - frame.index + 1, last + 1)
-            maps.flush()
-            del maps
-            partial.replace(finished)
+            with atomic_path(finished) as partial:
+                self._carry_back(partial, notify)
         self.maps: NDArray[np.float16] = np.load(finished, mmap_mode="r")
         if self.tracker.confidence:
             for index in self.marks:
                 features = self.tracker.encode(self.video.frame(index))
                 self.anchors[index] = Anchor(index=index, features=features, labels=self._stored(index).to(features.device))
+
+    def _carry_back(self, path: Path, notify: Notify | None) -> None:
+        last = self.marks[-1]
+        shape = (last + 1, len(self.books), *self.books.grid)
+        # Written, not mapped: on a full disk a write is an error that can be told, a mapped page kills the process.
+        with path.open("w+b") as file:
+            np.lib.format.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            start = file.tell()
+            for frame in _reversed(self.video, last):
+                if frame.index == last:
+                    self.tracker.start(frame, self.annotations[last])
+                else:
+                    self.tracker.advance(frame, self.annotations.get(frame.index, ()))
+                labels = self._in_order(self.tracker)
+                file.seek(start + frame.index * labels.nbytes)
+                file.write(labels.astype("<f2", copy=False).tobytes())
+                if notify is not None:
+                    notify(last - frame.index + 1, last + 1)
 
     def _in_order(self, tracker: PropagationTracker) -> NDArray[np.float16]:
         assert tracker.channels is not None

@@ -69,8 +69,8 @@ PRESETS: dict[str, Preset] = {
     for p in (
         Preset(
             name="default",
-            source="tuned on real footage for the default encoder (results/README.md)",
-            affinity=Affinity(top_k=10, temperature=0.07, radius=12, radius_first=12),
+            source="8 frames and 12 cells as DINO's evaluation; top-k and temperature chosen for the descriptor (docs/benchmarks.md)",
+            affinity=Affinity(top_k=5, temperature=0.02, radius=12, radius_first=12),
             context_frames=8,
         ),
         Preset(
