@@ -1,8 +1,11 @@
 """Options and fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does; read when torch is first imported
 
 
 def pytest_addoption(parser):

@@ -1,5 +1,6 @@
 """The command line: one app, one file a command, nothing heavy imported before the options are understood."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: default ``sys.argv[1:]``.
     """
+    # Threads that wait should sleep: where other programs want the cores too, spinning made tracking 10 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Printed below: the parser would wrap its errors to the width of the terminal, and they must stay one line.
