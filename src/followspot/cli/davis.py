@@ -91,4 +91,6 @@ def score(
 def _publish(report: "Report", folder: Path) -> None:
     report.save(folder)
     print(report.table())
-    print(f"saved to {folder}: global_results-{report.split}.csv, per-sequence_results-{report.split}.csv, report.json")
+    prefix = "" if report.protocol == "official" else f"{report.protocol}_"
+    names = (f"global_results-{report.split}.csv", f"per-sequence_results-{report.split}.csv", "report.json")
+    print(f"saved to {folder}: {', '.join(prefix + name for name in names)}")

@@ -117,7 +117,7 @@ def read_image(path: Path) -> Picture:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I") or image.mode == "F":
                 return _from_deep(np.asarray(image), path)
-            return np.ascontiguousarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))  # a copy: Pillow's own memory is read-only, of which torch warns
     except FileNotFoundError as error:
         raise VideoError(f"{path} is gone; it was there when the folder was listed, so put it back or start again") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

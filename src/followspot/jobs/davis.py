@@ -28,11 +28,12 @@ def davis_run(
 
     def run(sequence: DavisSequence, folder: Path) -> None:
         masks = Masks(ids=sequence.read_mask(0))
+        if not masks.ids.any():
+            raise DatasetError(f"{sequence.mask_path(0)} has no object in it, so there is nothing to follow; restore the file")
         with open_video(sequence.image_folder) as video:
             for answer in tracker.stream(video, {0: [masks]}):
-                if answer.masks is None:
-                    raise DatasetError(f"{sequence.mask_folder} has no object in its first annotation, so there is nothing to follow")
-                write_mask(folder / f"{answer.name}.png", answer.masks)
+                if answer.masks is not None:
+                    write_mask(folder / f"{answer.name}.png", answer.masks)
                 on_frame(sequence.name, answer.index + 1, len(sequence))
 
     return run

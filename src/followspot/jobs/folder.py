@@ -57,8 +57,15 @@ class RunFolder:
             if found:
                 self._recognize(found)
             if not self.complete:
-                self.work.mkdir(parents=True, exist_ok=True)
-                write_atomic(self.work / "run.json", json.dumps({"fingerprint": fingerprint}))
+                self._begin()
+
+    def _begin(self) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            write_atomic(self.work / "run.json", json.dumps({"fingerprint": self.fingerprint}))
+        except OutputError:
+            self.leave()
+            raise
 
     def _clear(self) -> None:
         for name in RESULTS:
@@ -147,7 +154,7 @@ class RunFolder:
                 self.path.rmdir()  # only if nothing else is in it
 
     def _worth_keeping(self) -> bool:
-        return self.journal.exists() or any(self.work.glob("backward*"))
+        return self.journal.exists() or any(self.work.glob("*backward*"))
 
 
 @contextmanager

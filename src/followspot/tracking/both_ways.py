@@ -134,7 +134,7 @@ class _Between:
 
     def backward(self, notify: Notify | None) -> None:
         """First pass; its label maps end up in a file of `scratch`, float16, frame after frame."""
-        last, finished = self.marks[-1], self.scratch / "backward.npy"
+        finished = self.scratch / "backward.npy"
         if not finished.exists():
             with atomic_path(finished) as partial:
                 self._carry_back(partial, notify)

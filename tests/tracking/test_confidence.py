@@ -1,0 +1,187 @@
+"""Confidence knows a right answer from a wrong one, from the features alone."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from followspot.tracking.confidence import LOST_BELOW, POINTS, REGIONS, TEMPERATURE, TOP_K, Agreement, Anchor, Calibration, agreement
+
+H, W, C = 12, 16, 48
+
+
+@pytest.fixture
+def features():
+    """Every cell looks different, so it can be found again."""
+    return torch.randn(C, H, W, generator=torch.Generator().manual_seed(0))
+
+
+def patch(top, left, size=4, value=1.0):
+    labels = torch.zeros(H, W)
+    labels[top : top + size, left : left + size] = value
+    return labels
+
+
+def stack(*patches):
+    return torch.stack(patches)
+
+
+def anchor_of(features, labels):
+    return Anchor(index=0, features=features, labels=labels)
+
+
+def test_a_perfect_answer_agrees(features):
+    labels = stack(patch(2, 3), patch(7, 10, value=0.3))
+    found = agreement(features, labels, anchor_of(features, labels), [0, 1])
+    assert (found.recall > 0.98).all()
+    assert (found.precision > 0.98).all()
+    assert (found.entropy < 0.05).all()
+    torch.testing.assert_close(found.growth, torch.zeros(2))
+    assert (REGIONS.expected_overlap(found) > 0.7).all()
+    assert (POINTS.expected_overlap(found) > 0.7).all()
+
+
+def test_an_answer_that_moved_with_its_object_agrees(features):
+    moved = torch.roll(features, (3, 5), dims=(1, 2))
+    found = agreement(moved, stack(patch(5, 8)), anchor_of(features, stack(patch(2, 3))), [0])
+    assert found.recall > 0.98
+    assert found.precision > 0.98
+
+
+def test_a_wrong_answer_does_not(features):
+    anchor = anchor_of(features, stack(patch(2, 3)))
+    right, half, wrong = (agreement(features, stack(patch(2, left)), anchor, [0]) for left in (3, 5, 11))
+    assert right.recall > half.recall > wrong.recall
+    assert right.precision > half.precision > wrong.precision
+    assert wrong.recall < 0.05
+    assert right.precision > 0.9
+    figures = [REGIONS.expected_overlap(a).item() for a in (right, half, wrong)]
+    assert figures[0] > figures[1] > figures[2]
+    assert figures[2] < LOST_BELOW
+
+
+def test_too_large_and_too_small_are_told_apart(features):
+    anchor = anchor_of(features, stack(patch(2, 3)))
+    large, small = (agreement(features, stack(patch(2, 3, size=size)), anchor, [0]) for size in (8, 2))
+    assert large.recall > 0.95
+    assert large.precision < 0.6
+    assert small.precision > 0.95
+    assert small.recall < 0.6
+    assert large.growth.item() == pytest.approx(math.log(64 / 16), abs=1e-3)
+    assert small.growth.item() == pytest.approx(math.log(4 / 16), abs=1e-3)
+
+
+def test_an_object_that_is_gone(features):
+    anchor = anchor_of(features, stack(patch(2, 3)))
+    found = agreement(features, torch.zeros(1, H, W), anchor, [0])
+    assert all(torch.isfinite(getattr(found, name)).all() for name in ("recall", "precision", "entropy", "growth"))
+    assert found.growth == -5
+    assert REGIONS.expected_overlap(found) < LOST_BELOW
+
+
+def test_features_that_say_nothing_are_doubted(features):
+    labels = stack(patch(2, 3))
+    anchor = anchor_of(features, labels)
+    flat = agreement(torch.ones(C, H, W), labels, anchor_of(torch.ones(C, H, W), labels), [0])
+    assert flat.entropy.item() == pytest.approx(1, abs=1e-4)
+    clear = agreement(features, labels, anchor, [0])
+    assert REGIONS.expected_overlap(flat) < REGIONS.expected_overlap(clear)
+
+
+def test_the_order_of_channels_is_kept(features):
+    labels = stack(patch(2, 3), patch(7, 10), patch(5, 5))
+    now = stack(patch(2, 3), patch(1, 1), patch(6, 5))
+    anchor = anchor_of(features, labels)
+    alone = [agreement(features, now, anchor, [k]) for k in range(3)]
+    for order in ([2, 0, 1], [1], [0, 2]):
+        found = agreement(features, now, anchor, order)
+        for name in ("recall", "precision", "entropy", "growth"):
+            expected = torch.cat([getattr(alone[k], name) for k in order])
+            torch.testing.assert_close(getattr(found, name), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_scale_of_labels_and_features_does_not_matter(features):
+    then, now = stack(patch(2, 3)), stack(patch(2, 4))
+    one = agreement(features, now, anchor_of(features, then), [0])
+    other = agreement(7 * features, 0.25 * now, anchor_of(3 * features, 0.25 * then), [0])
+    for name in ("recall", "precision", "entropy"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(one.growth, other.growth, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 3), (3, 2)])
+def test_tiny_grids(grid):
+    features = torch.randn(C, *grid, generator=torch.Generator().manual_seed(1))
+    labels = torch.ones(1, *grid)
+    found = agreement(features, labels, anchor_of(features, labels), [0])
+    assert found.recall.item() == pytest.approx(1, abs=1e-5)
+    assert found.precision.item() == pytest.approx(1, abs=1e-5)
+    assert torch.isfinite(found.entropy).all()
+
+
+def journey(start_keys, end_keys, start, end):
+    """The formula, cell by cell in float64: share of the weight of `start` that lands on `end`."""
+    unit = [k.reshape(C, -1).astype(float) / np.linalg.norm(k.reshape(C, -1).astype(float), axis=0) for k in (start_keys, end_keys)]
+    start, end = start.ravel() / start.max(), end.ravel() / end.max()
+    landed = doubt = 0.0
+    for cell in np.flatnonzero(start):
+        scores = unit[1].T @ unit[0][:, cell]
+        best = np.argsort(-scores)[:TOP_K]
+        weights = np.exp(scores[best] / TEMPERATURE)
+        weights /= weights.sum()
+        landed += start[cell] * (weights * end[best]).sum()
+        doubt += start[cell] * -(weights * np.log(weights)).sum() / np.log(TOP_K)
+    return landed / start.sum(), doubt / start.sum()
+
+
+def test_equals_the_formula_cell_by_cell(features):
+    rng = np.random.default_rng(3)
+    now_features = features.numpy() + rng.normal(size=(C, H, W)).astype(np.float32)
+    then, now = np.zeros((H, W), np.float32), np.zeros((H, W), np.float32)
+    then[2:7, 3:9] = rng.random((5, 6))
+    now[3:8, 4:9] = rng.random((5, 5))
+    anchor = anchor_of(features, torch.from_numpy(then)[None])
+    found = agreement(torch.from_numpy(now_features), torch.from_numpy(now)[None], anchor, [0])
+    recall, doubt_back = journey(features.numpy(), now_features, then, now)
+    precision, doubt_forth = journey(now_features, features.numpy(), now, then)
+    assert found.recall.item() == pytest.approx(recall, abs=1e-4)
+    assert found.precision.item() == pytest.approx(precision, abs=1e-4)
+    assert found.entropy.item() == pytest.approx((doubt_back + doubt_forth) / 2, abs=1e-4)
+
+
+UNIT = st.floats(0, 1, width=32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(UNIT, UNIT, UNIT, st.floats(-5, 5, width=32), st.floats(0.0625, 0.5, width=32))
+@pytest.mark.parametrize("calibration", [REGIONS, POINTS])
+def test_the_calibration_is_monotone(calibration, recall, precision, entropy, growth, more):
+    def value(**changes):
+        figures = {"recall": recall, "precision": precision, "entropy": entropy, "growth": growth} | changes
+        return calibration.expected_overlap(Agreement(**{name: torch.tensor([float(f)]) for name, f in figures.items()})).item()
+
+    assert 0 <= value() <= 1
+    assert value(recall=recall + more) >= value()
+    assert value(precision=precision + more) >= value()
+    assert value(growth=-growth) == value()
+    assert value(growth=growth + math.copysign(more, growth)) <= value()
+
+
+def test_the_calibration_is_the_logistic_function():
+    model = Calibration(bias=-1, recall=2, precision=0.5, entropy=-3, growth=-0.25)
+    one = Agreement(recall=torch.tensor([0.4]), precision=torch.tensor([0.8]), entropy=torch.tensor([0.1]), growth=torch.tensor([-2.0]))
+    logit = -1 + 2 * 0.4 + 0.5 * 0.8 - 3 * 0.1 - 0.25 * 2
+    assert model.expected_overlap(one).item() == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
+
+
+def test_an_anchor_grows_with_the_books(features):
+    anchor = anchor_of(features, stack(patch(2, 3)))
+    assert anchor.padded(1) is anchor
+    assert anchor.padded(0) is anchor
+    grown = anchor.padded(3)
+    assert grown == replace(anchor, labels=grown.labels)
+    torch.testing.assert_close(grown.labels, torch.cat([anchor.labels, torch.zeros(2, H, W)]))

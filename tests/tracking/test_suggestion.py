@@ -1,0 +1,111 @@
+"""The frame to annotate next is where a correction helps most: in the middle of a doubtful stretch."""
+
+import numpy as np
+import pytest
+
+from followspot.tracking.suggestion import REACH, SURE_ENOUGH, suggest
+from followspot.types import TrackedFrame, TrackedObject
+
+
+def frames(*confidences, first=0, names=None):
+    """One row of confidences an object."""
+    names = names or [f"object {k + 1}" for k in range(len(confidences))]
+    found = []
+    for i, row in enumerate(zip(*confidences, strict=True)):
+        objects = tuple(
+            TrackedObject(name=n, kind="mask", mask_id=k + 1, box=None, points=(), confidence=None if c is None else float(c), lost=False)
+            for k, (n, c) in enumerate(zip(names, row, strict=True))
+        )
+        found.append(TrackedFrame(index=i + first, name=f"{i + first:05d}", time_seconds=0.0, masks=None, maps=None, objects=objects))
+    return found
+
+
+def sure(count=60):
+    return np.full(count, 0.95)
+
+
+def test_the_middle_of_the_stretch_is_named():
+    row = sure()
+    row[30:51] = 0.2
+    row[40] = 0.1
+    found = suggest(frames(row))
+    assert 35 <= found.index <= 45
+    assert found.name == f"{found.index:05d}"
+    assert found.objects == ("object 1",)
+    assert f"around frame {found.name}" in found.reason
+    assert "object 1" in found.reason
+    assert "\n" not in found.reason
+
+
+def test_a_blink_does_not_win_against_a_stretch():
+    row = sure()
+    row[10] = 0.0
+    row[40:52] = 0.4
+    assert 40 <= suggest(frames(row)).index < 52
+
+
+def test_a_blink_alone_is_nothing():
+    row = sure()
+    row[30] = 0.0
+    assert suggest(frames(row)) is None
+
+
+def test_annotated_frames_are_not_suggested():
+    row = sure()
+    row[30:51] = 0.2
+    best = suggest(frames(row)).index
+    second = suggest(frames(row), annotated=[best])
+    assert second.index != best
+    assert 30 <= second.index <= 50
+    assert suggest(frames(row), annotated=range(60)) is None
+
+
+@pytest.mark.parametrize("rows", [[sure()], [np.full(60, SURE_ENOUGH)], [[None] * 20], []])
+def test_nothing_to_suggest(rows):
+    assert suggest(frames(*rows)) is None
+
+
+def test_just_below_sure_enough():
+    assert suggest(frames(np.full(60, SURE_ENOUGH - 0.01))) is not None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, REACH, REACH + 1, 2 * REACH, 2 * REACH + 1])
+def test_short_videos(count):
+    row = np.full(count, 0.9)
+    assert suggest(frames(row)) is None
+    row[count // 2 :] = 0.1
+    found = suggest(frames(row))
+    assert count // 2 <= found.index < count
+    assert suggest(frames(row), annotated=[0]) is None or count > 1
+
+
+def test_the_worst_object_comes_first_and_sure_ones_are_left_out():
+    low, lower = sure(), sure()
+    low[20:41], lower[20:41] = 0.3, 0.1
+    assert suggest(frames(low, sure(), lower, names=["cat", "dog", "nose"])).objects == ("nose", "cat")
+
+
+def test_every_object_counts_alike():
+    """Two objects half lost outweigh one that is wholly lost in another place."""
+    first, second, third = sure(100), sure(100), sure(100)
+    first[20:41] = 0.0
+    second[70:91] = third[70:91] = 0.2
+    assert 70 <= suggest(frames(first, second, third)).index < 91
+
+
+def test_the_index_is_the_frames_own():
+    row = sure()
+    row[30:51] = 0.2
+    assert suggest(frames(row, first=100)).index == suggest(frames(row)).index + 100
+
+
+def test_frames_without_objects_do_not_count():
+    row = sure()
+    row[30:51] = 0.2
+    late = [TrackedFrame(index=i, name=f"{i:05d}", time_seconds=0.0, masks=None, maps=None, objects=()) for i in range(7)]
+    assert suggest(late + frames(row, first=7)).index == suggest(frames(row)).index + 7
+
+
+def test_it_reads_any_iterable_once():
+    row = np.full(30, 0.3)
+    assert suggest(iter(frames(row))) == suggest(frames(row))
