@@ -44,7 +44,7 @@ _NPY_START = b"\x93NUMPY"
 
 
 def read_annotation(
-    path: Path,
+    path: Path | str,
     *,
     size: tuple[int, int] | None = None,
     colours: Mapping[str, Colour] | None = None,
@@ -66,6 +66,7 @@ def read_annotation(
     Raises:
         AnnotationError: the file is missing, of no known kind, or does not fit the video.
     """
+    path = Path(path)
     problem = missing_file(path)
     if problem:
         raise AnnotationError(problem)

@@ -33,7 +33,7 @@ class _Image:
 
 
 def read_coco(
-    path: Path, *, file_name: str | None = None, stems: Collection[str] | None = None, size: tuple[int, int] | None = None
+    path: Path | str, *, file_name: str | None = None, stems: Collection[str] | None = None, size: tuple[int, int] | None = None
 ) -> dict[str, tuple[Annotation, ...]]:
     """Read a COCO file: instances, keypoints or both.
 
@@ -55,6 +55,7 @@ def read_coco(
     Raises:
         AnnotationError: not such a file, no such image, drawn on images of another size, or an annotation that is no object.
     """
+    path = Path(path)
     document = load_json(path)
     categories = _read_categories(document, path)
     images = _read_images(document, path, file_name=file_name, stems=stems)

@@ -10,7 +10,7 @@ from followspot.io.fields import as_count, as_list, as_mapping, as_mappings, as_
 from followspot.types import Keypoints
 
 
-def read_keypoints(path: Path, *, size: tuple[int, int] | None = None) -> dict[int | None, tuple[Keypoints, ...]]:
+def read_keypoints(path: Path | str, *, size: tuple[int, int] | None = None) -> dict[int | None, tuple[Keypoints, ...]]:
     """Read joints.
 
     Three layouts are told apart by their fields:
@@ -33,6 +33,7 @@ def read_keypoints(path: Path, *, size: tuple[int, int] | None = None) -> dict[i
     Raises:
         AnnotationError: not such a file, or drawn on frames of another size.
     """
+    path = Path(path)
     document = load_json(path)
     if "joint_names" in document:
         return _read_sequence(document, path, size)

@@ -41,7 +41,7 @@ class _Found:
     groups: dict[object, list[_Shape]] = field(default_factory=dict)
 
 
-def read_labelme(path: Path, *, size: tuple[int, int] | None = None) -> tuple[Annotation, ...]:
+def read_labelme(path: Path | str, *, size: tuple[int, int] | None = None) -> tuple[Annotation, ...]:
     """Read one LabelMe file.
 
     Polygons, circles and masks become objects of one id map (later shapes cover earlier ones); shapes with the same label and the
@@ -59,6 +59,7 @@ def read_labelme(path: Path, *, size: tuple[int, int] | None = None) -> tuple[An
     Raises:
         AnnotationError: not such a file, drawn on an image of another size, or a shape that no object can be made of.
     """
+    path = Path(path)
     document = load_json(path)
     image_size = as_size(document.get("imageHeight"), document.get("imageWidth"), f"{path}: image")
     check_size(image_size, size, str(path))

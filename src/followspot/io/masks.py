@@ -42,7 +42,7 @@ def davis_palette() -> list[int]:
     return palette
 
 
-def write_mask(path: Path, ids: NDArray[np.uint8]) -> None:
+def write_mask(path: Path | str, ids: NDArray[np.uint8]) -> None:
     """Write an id map as an indexed PNG, as DAVIS has them; the same ids give the same bytes.
 
     Entry 255 of the palette is white as in the DAVIS files, not the void colour, so that a 255th object reads back as one.
@@ -54,6 +54,7 @@ def write_mask(path: Path, ids: NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    path = Path(path)
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(ids))
@@ -62,7 +63,7 @@ def write_mask(path: Path, ids: NDArray[np.uint8]) -> None:
         picture.save(partial, format="PNG")
 
 
-def read_mask(path: Path, *, colours: Mapping[str, Colour] | None = None, size: tuple[int, int] | None = None) -> Masks:
+def read_mask(path: Path | str, *, colours: Mapping[str, Colour] | None = None, size: tuple[int, int] | None = None) -> Masks:
     """Read a mask from a picture.
 
     * indexed (PNG, GIF): the index is the id, whatever the palette; 255 is background if the palette has the void colour there;
@@ -81,6 +82,7 @@ def read_mask(path: Path, *, colours: Mapping[str, Colour] | None = None, size: 
     Raises:
         AnnotationError: no such picture, another size, no object in it, or grey levels or colours that cannot be ids.
     """
+    path = Path(path)
     problem = missing_file(path)
     if problem:
         raise AnnotationError(problem)
@@ -103,7 +105,7 @@ def read_mask(path: Path, *, colours: Mapping[str, Colour] | None = None, size: 
     return Masks(ids=ids.astype(np.uint8), names=names)
 
 
-def read_label_maps(path: Path) -> LabelMaps:
+def read_label_maps(path: Path | str) -> LabelMaps:
     """Read soft label maps from a ``.npy`` array.
 
     Args:
@@ -115,6 +117,7 @@ def read_label_maps(path: Path) -> LabelMaps:
     Raises:
         AnnotationError: no such array, another shape or type, values outside the range, or a channel that is 0 everywhere.
     """
+    path = Path(path)
     problem = missing_file(path)
     if problem:
         raise AnnotationError(problem)

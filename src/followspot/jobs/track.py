@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from followspot.datasets.davis import read_ids
 from followspot.errors import FollowspotError, TruncatedVideoError
-from followspot.io.export import write_tracks_csv, write_tracks_json
+from followspot.io.export import read_tracks, write_tracks_csv, write_tracks_json
 from followspot.io.files import atomic_path
 from followspot.io.masks import write_mask
 from followspot.io.video import VideoSource, VideoWriter
@@ -85,11 +85,9 @@ def track_video(
     """
     fingerprint = _fingerprint(video, annotations, tracker, both_ways=both_ways)
     folder = RunFolder(out, fingerprint=fingerprint, overwrite=overwrite)
-    if folder.complete:
-        return _already_there(out)
     run = _Run(video, annotations, tracker, folder, both_ways=both_ways, overlay=overlay, progress=progress)
     try:
-        return run.complete()
+        return run.look_again() if folder.complete else run.complete()
     except FollowspotError:
         folder.leave()
         raise
@@ -125,12 +123,19 @@ class _Run:
         total, truncated = self.compute(done)
         seconds = time.perf_counter() - began
         if self.overlay and self.video.rewindable:
-            self.draw(total)
+            self.draw(folder.frames(), total)
         suggestion = suggest(folder.frames(), annotated=sorted(self.annotations))
         write_tracks_csv(out / "tracks.csv", folder.frames())
         write_tracks_json(out / "tracks.json", self.header(suggestion, truncated), folder.frames())
         folder.finish()
         return TrackResult(out=out, frames=total, computed=total - done, seconds=seconds, suggestion=suggestion, truncated=truncated)
+
+    def look_again(self) -> TrackResult:
+        """The results of a finished run; only an overlay that was not asked for then is still drawn."""
+        result = _already_there(self.out)
+        if self.overlay and self.video.rewindable and not (self.out / "overlay.mp4").exists():
+            self.draw(read_tracks(self.out / "tracks.json"), result.frames)
+        return result
 
     def compute(self, done: int) -> tuple[int, TruncatedVideoError | None]:
         """Tracks from frame `done` on; returns how many frames there are now, and the error if the video ended early."""
@@ -190,12 +195,16 @@ class _Run:
             begun = self.tracker.channels is not None and done > min(self.annotations)
             self.folder.save_checkpoint(done=done, state=self.tracker.state() if begun else None)
 
-    def draw(self, total: int) -> None:
+    def draw(self, answers: Iterable[TrackedFrame], total: int) -> None:
         """Second look at the video: the overlay, from what is on disk."""
         with self._writer() as writer:
-            for frame, answer in zip(self.video.frames(0, total), self.folder.frames(), strict=True):
-                masks = self.out / "masks" / f"{answer.name}.png"
-                answer = replace(answer, masks=read_ids(masks) if masks.exists() else None)
+            for frame, answer in zip(self.video.frames(0, total), answers, strict=True):
+                masks, maps = self.out / "masks" / f"{answer.name}.png", self.out / "maps" / f"{answer.name}.npy"
+                answer = replace(
+                    answer,
+                    masks=read_ids(masks) if masks.exists() else None,
+                    maps=np.load(maps).astype(np.float32) if maps.exists() else None,
+                )
                 writer.write(draw(frame.image, answer, skeletons=self.skeletons), time_seconds=frame.time_seconds)
                 self.progress("overlay", frame.index + 1, total)
 
