@@ -60,6 +60,8 @@ def test_importing_the_package_imports_nothing_heavy(fresh_process):
         ("track", ["SOURCE requires an argument"]),
         ("demo --frames x", ["--frames", '"x"']),
         ("demo --frames 1", ["--frames 1 leaves nothing to follow"]),
+        ("demo --seed -1", ["--seed -1 is below 0"]),
+        ("demo --frames 9999999", ["num_frames 9999999 must be in 1..1000000"]),
         ("demo --seed 0 --frames 2 extra", ["extra"]),
         ("evaluate davis --data nowhere", ["nowhere"]),
         ("score davis nowhere --data nowhere", ["nowhere"]),
@@ -76,6 +78,30 @@ def test_mistypes_are_one_line_with_the_nearest_right_thing(followspot, line, pa
     for part in parts:
         assert part in said.complaints[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_demo(followspot, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ("demo", "--frames", "3", "--resolution", "64", "--device", "cpu")
+    said = followspot(*command)
+    assert said.code == 0, said.err
+    assert not said.complaints
+    assert "followed 3 frames at" in said.out
+    assert re.search(r"score against the exact truth: J 0\.\d{3}  F 0\.\d{3}  box IoU 0\.\d{3}  points \d+\.\d px", said.out)
+    assert "look at followspot-demo/overlay.mp4" in said.out
+    assert {path.name for path in (tmp_path / "followspot-demo").iterdir()} == {
+        "video.mp4",
+        "overlay.mp4",
+        "masks",
+        "tracks.json",
+        "tracks.csv",
+    }
+    again = followspot(*command)
+    assert "followed" not in again.out
+    assert "score against the exact truth" in again.out
+    other = followspot(*command, "--seed", "7")
+    assert other.code == 2
+    assert "another demo" in other.complaints[0]
 
 
 def test_square_brackets_are_not_markup(followspot):

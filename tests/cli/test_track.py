@@ -56,6 +56,7 @@ def refuses(said, *parts):
     """It ended with 2 and one line that begins with error: and holds all the parts."""
     assert said.code == 2, said.err
     assert len(said.complaints) == 1, said.err
+    assert "\u2501" in said.err or said.err.count("\n") == 1, said.err
     assert said.complaints[0].startswith("error: ")
     for part in parts:
         assert part in said.complaints[0]

@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, what is finished, and what survives a kill at any moment."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +187,9 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="a file stands where a folder is needed"):
         RunFolder(tmp_path / "out", fingerprint="a", overwrite=False)
+    if Path("/proc").is_dir():
+        with pytest.raises(OutputError, match="no such folder and it cannot be made while writing /proc/nowhere"):
+            RunFolder(Path("/proc/nowhere"), fingerprint="a", overwrite=False)
     run = RunFolder(tmp_path / "run", fingerprint="a", overwrite=False)
     run.journal.mkdir()
     with pytest.raises(OutputError, match="a folder stands where the file should go"):

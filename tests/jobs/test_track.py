@@ -278,13 +278,14 @@ def test_interrupting_a_file_raises_and_it_goes_on_later(clip, truth, make_track
         assert track_video(video, given, make_tracker(), tmp_path / "out").computed == 4
 
 
-def test_a_cut_video_is_followed_to_the_cut(clip, truth, make_tracker, tmp_path):
+@pytest.mark.parametrize("marks", [(0,), (0, 4), (3,)])
+def test_a_cut_video_is_followed_to_the_cut(clip, truth, make_tracker, tmp_path, marks):
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(clip.read_bytes()[: clip.stat().st_size * 7 // 10])
     for computed_now in (True, False):
         with open_video(cut) as video:
-            result = track_video(video, {0: [masks(truth)]}, make_tracker(), tmp_path / "out")
-        assert 0 < result.frames < 20
+            result = track_video(video, {mark: [masks(truth, mark)] for mark in marks}, make_tracker(), tmp_path / "out")
+        assert 5 < result.frames < 20
         assert (result.computed > 0) == computed_now
         assert isinstance(result.truncated, TruncatedVideoError)
         assert f"{result.frames} of 20 frames" in str(result.truncated)

@@ -31,6 +31,8 @@ def demo(
 
     if frames < 2:
         raise SettingError(f"--frames {frames} leaves nothing to follow; use 2 or more")
+    if seed < 0:
+        raise SettingError(f"--seed {seed} is below 0; use 0, 1, 2 ...")
     tracker = build_tracker(encoder, propagation, confidence=True)
     with Stages() as progress:
         result, score = run_demo(out, tracker, seed=seed, num_frames=frames, overwrite=overwrite, progress=progress)

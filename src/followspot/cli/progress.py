@@ -36,14 +36,16 @@ class Stages:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Stages":
-        self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.stop()
+        if self._tasks:
+            self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """`done` of `total` are through in this stage."""
+        if not self._tasks:
+            self._bars.start()  # not before: an early error should stand alone, without an empty bar
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, unit=self._unit, completed=max(0, done - 1))
         self._bars.update(self._tasks[stage], completed=done, total=total)
