@@ -20,6 +20,8 @@ with tempfile.TemporaryDirectory(dir=root.parent if os.access(root.parent, os.W_
     for command in commands:
         print("$", command, flush=True)
         subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=copy, check=True, env=os.environ | {"PATH": path})
+    print("$ uv run --extra backbones pytest tests/models", flush=True)
+    subprocess.run(["uv", "run", "--extra", "backbones", "pytest", "tests/models"], cwd=copy, check=True, env=os.environ | {"PATH": path})
     found = [p.name for p in sorted((copy / "followspot-demo").iterdir())]
     print("followspot-demo:", found)
     assert {"overlay.mp4", "masks", "tracks.json", "tracks.csv"} <= set(found), found

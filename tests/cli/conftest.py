@@ -26,6 +26,16 @@ class Said:
         """Lines on standard error that are not the progress bar."""
         return [line for line in self.err.splitlines() if line.strip() and "\u2501" not in line]
 
+    def refuses(self, *parts):
+        """It ended with 2 and one line that begins with error: and holds all the parts."""
+        assert self.code == 2, self.err
+        assert len(self.complaints) == 1, self.err
+        assert "\u2501" in self.err or self.err.count("\n") == 1, self.err
+        assert self.complaints[0].startswith("error: ")
+        for part in parts:
+            assert part in self.complaints[0]
+        return True
+
 
 @pytest.fixture
 def said():
@@ -86,3 +96,31 @@ def contents():
         return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Options that make a run quick."""
+    return ("--resolution", "96", "--device", "cpu")
+
+
+@pytest.fixture(scope="session")
+def one_reference(footage, quick):
+    """A command line: the clip with its first mask."""
+    return ("track", footage / "clip.mp4", "--mask", footage / "first.png", *quick)
+
+
+@pytest.fixture(scope="session")
+def two_references(footage, one_reference):
+    """The same with a second mask later."""
+    return (*one_reference, "--mask", footage / "later.png", "--at", "18")
+
+
+@pytest.fixture(scope="session")
+def whole(one_reference, two_references, tmp_path_factory):
+    """What uninterrupted runs leave."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name, command in (("one", one_reference), ("two", two_references)):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main([*map(str, command), "--out", str(folder / name)])
+    return folder

@@ -64,6 +64,23 @@ def test_fit_beats_the_published_readout_on_blurred_noisy_maps():
     assert np.median(ours) < 0.7 * np.median(published)
 
 
+def test_a_broken_map_peaks_where_most_of_it_lies():
+    """A spike from one wrong match does not take the point away from a wide hump."""
+    hump = encode_points(np.array([[40.0, 50.0]]), SIZE, GRID, sigma=1.5) * 0.5
+    spike = encode_points(np.array([[110.0, 20.0]]), SIZE, GRID, sigma=0.3)
+    found, peak = decode_points(hump + spike, SIZE)
+    assert cell_error(found, np.array([[40.0, 50.0]])) < 0.1
+    np.testing.assert_allclose(peak, 1, atol=1e-3)
+
+
+def test_a_ring_is_read_at_its_centre():
+    rows, columns = np.mgrid[:25, :33]
+    distance = np.hypot(rows - 12, columns - 16)
+    ring = torch.from_numpy(((distance > 2.9) & (distance < 3.3)).astype(np.float32))[None]
+    found, _ = decode_points(ring * 1e-20, (25, 33))
+    np.testing.assert_allclose(found, [[16, 12]], atol=0.5)
+
+
 @pytest.mark.parametrize("top_k", [1, 3, 5, 10_000])
 def test_top_k_is_the_published_mean(top_k):
     maps = torch.rand(4, 6, 9, generator=torch.Generator().manual_seed(1))
@@ -87,7 +104,7 @@ def test_unknown_and_vanished_points():
 
 
 def test_points_outside_fade_instead_of_sticking_to_the_border():
-    maps = encode_points(np.array([[-5.0, 50.0], [-500.0, 50.0]]), SIZE, GRID)
+    maps = encode_points(np.array([[-7.0, 50.0], [-500.0, 50.0]]), SIZE, GRID)
     assert 0 < maps[0].max() < 0.2
     assert maps[1].max() == 0
 

@@ -20,7 +20,6 @@ _ADVICE = {
     errno.EROFS: ("the file system is read-only", "choose an output folder that can be written to"),
     errno.EACCES: ("permission denied", "choose an output folder that you may write to"),
     errno.EPERM: ("permission denied", "choose an output folder that you may write to"),
-    errno.ENOENT: ("there is no such folder and it cannot be made", "choose another output folder"),
     errno.EEXIST: ("a file stands where a folder is needed", "remove it, or choose another output folder"),
     errno.ENOTDIR: ("a file stands where a folder is needed", "remove it, or choose another output folder"),
     errno.EISDIR: ("a folder stands where the file should go", "remove it, or choose another output folder"),

@@ -60,7 +60,10 @@ class RunFolder:
                 self._begin()
 
     def _begin(self) -> None:
-        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # where folders cannot be made at all, such as /proc
+            raise OutputError(f"{self.work} cannot be made; choose another --out") from error
         try:
             write_atomic(self.work / "run.json", json.dumps({"fingerprint": self.fingerprint}))
         except OutputError:
