@@ -78,11 +78,11 @@ def decode_points(
 ) -> tuple[Floats, Floats]:
     """Read positions from soft maps.
 
-    ``"fit"`` fits a Gaussian to the row and column sums of the 5 x 5 cells around the peak of the smoothed map: a parabola through the logarithms, each
-    weighted by its value squared, which makes it the least-squares fit of the values themselves to first order (Guo, "A simple
-    algorithm for fitting a Gaussian function", IEEE Signal Processing Magazine 2011). It inverts `encode_points` exactly, at the borders
-    too, and needs no sigma. Where the sums are not a bump, their weighted mean stands in. ``"top_k"`` is the published form: the mean of
-    the ``top_k`` largest cells weighted by value; it is biased towards cell centres and, near a border, inwards.
+    ``"fit"`` fits a Gaussian to the row and column sums of the 5 x 5 cells around the peak of the smoothed map: a parabola through the
+    logarithms, each weighted by its value squared, which makes it the least-squares fit of the values themselves to first order (Guo, "A
+    simple algorithm for fitting a Gaussian function", IEEE Signal Processing Magazine 2011). It inverts `encode_points` exactly, at the
+    borders too, and needs no sigma. Where the sums are not a bump, their weighted mean stands in. ``"top_k"`` is the published form: the
+    mean of the ``top_k`` largest cells weighted by value; it is biased towards cell centres and, near a border, inwards.
 
     Args:
         maps: ``(K, h, w)`` float weights, at least 0.
