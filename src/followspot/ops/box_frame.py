@@ -157,7 +157,9 @@ def redraw_box_frame(maps: Tensor) -> Tensor:
 
 def _checked(maps: Tensor) -> Floats:
     if maps.ndim != 3 or len(maps) != len(PARTS):
-        raise AnnotationError(f"the maps of a box must be ({len(PARTS)}, h, w), got {tuple(maps.shape)}; pass {', '.join(PARTS)} of one box")
+        raise AnnotationError(
+            f"the maps of a box must be ({len(PARTS)}, h, w), got {tuple(maps.shape)}; pass {', '.join(PARTS)} of one box"
+        )
     return maps.detach().cpu().double().numpy()
 
 

@@ -56,7 +56,7 @@ def answer(
 def _confidences(channels: Channels, labels: Tensor, features: Tensor, anchors: Mapping[str, Anchor]) -> dict[tuple[str, str, str], float]:
     sure: dict[tuple[str, str, str], float] = {}
     for anchor in {id(a): a for a in anchors.values()}.values():
-        mine = [i for i, c in enumerate(channels.items) if c.name and anchors.get(c.name) is anchor]
+        mine = [i for i, c in enumerate(channels.items) if c.name and c.role != "frame" and anchors.get(c.name) is anchor]
         figures = agreement(features, labels, anchor, mine)
         as_region, as_point = REGIONS.expected_overlap(figures).tolist(), POINTS.expected_overlap(figures).tolist()
         for i, region, point in zip(mine, as_region, as_point, strict=True):

@@ -1,11 +1,7 @@
 """Which label channel belongs to which object: annotations in, label maps; label maps in, tracked objects out.
 
-A tracker moves a stack of label maps ``(L, h, w)`` and knows nothing else. This module keeps the books:
-
-    masks       background + one channel an object; they exclude each other (their weights sum to 1 in a cell)
-    box         one channel: how much of a cell the box covers
-    point       one channel: a small Gaussian; keypoints are several of them under one object's name
-    map         one channel, any weights in [0, 1]
+A tracker moves a stack of label maps ``(L, h, w)`` and knows nothing else. This module keeps the books; what a channel
+holds is said in `followspot.tracking.encoding`.
 
 Objects that are added later form a new *cohort* with a validity channel of its own: 0 in the frames remembered from before
 (nobody said where the object was, so they must not vote "not here"), 1 in all frames after.
@@ -13,7 +9,7 @@ Objects that are added later form a new *cohort* with a validity channel of its 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,28 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from followspot.errors import AnnotationError
-from followspot.ops.boxes import decode_box, encode_boxes
-from followspot.ops.masks import area_resize, decode_ids, encode_ids, mask_boxes, upsample
+from followspot.ops.box_frame import decode_box_frame, encode_box_frames, redraw_box_frame
+from followspot.ops.boxes import decode_box
+from followspot.ops.masks import decode_ids, encode_ids, mask_boxes, upsample
 from followspot.ops.points import decode_points, encode_points
-from followspot.types import Annotation, Boxes, Keypoints, Kind, LabelMaps, Masks, Points, TrackedObject, TrackedPoint
-
-Role = Literal["background", "mask", "box", "point", "keypoints", "map", "validity"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Channel:
-    """What one label channel means."""
-
-    role: Role
-    name: str = ""
-    joint: str = ""
-    mask_id: int | None = None
-    cohort: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes two channels the same: role, object and joint."""
-        return (self.role, self.name, self.joint)
+from followspot.tracking.encoding import Channel, Role, encode
+from followspot.types import Annotation, Keypoints, Kind, TrackedObject, TrackedPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +64,10 @@ class Channels:
         """Positions of the channels of one object."""
         return [i for i, c in enumerate(self.items) if c.name == name]
 
+    def frame(self, name: str) -> list[int]:
+        """Positions of the channels of one box: its coverage and its frame, in the order of `followspot.ops.box_frame.PARTS`."""
+        return [i for i in self.indices("box", "frame") if self.items[i].name == name]
+
     def admit(self, annotations: Iterable[Annotation]) -> dict[int, Tensor]:
         """Encodes annotations of one frame and adds channels for objects not seen before.
 
@@ -99,7 +83,9 @@ class Channels:
         before = len(self.items)
         maps: dict[int, Tensor] = {}
         for annotation in annotations:
-            for channel, encoded, known in self._encode(annotation):
+            if isinstance(annotation, Keypoints):
+                self.skeletons[annotation.name] = annotation.skeleton
+            for channel, encoded, known in encode(annotation, self.image_size, self.grid):
                 index = self._index(channel)
                 if index in maps:
                     raise AnnotationError(f"{channel.role} {channel.name!r} is annotated twice in one frame; give each object its own name")
@@ -132,38 +118,6 @@ class Channels:
                 f"mask {channel.name!r} would be object 256; one run follows at most 255 masks, so split it into two runs"
             )
         return replace(channel, mask_id=free)
-
-    def _encode(self, annotation: Annotation) -> list[tuple[Channel, Tensor, bool]]:
-        size, grid = self.image_size, self.grid
-        match annotation:
-            case Masks():
-                self._check_size("mask", annotation.ids.shape)
-                ids = [int(i) for i in np.unique(annotation.ids) if i]
-                if not ids:
-                    raise AnnotationError("the mask is empty: it has no pixel with an id above 0, so there is nothing to follow")
-                encoded = encode_ids(annotation.ids, ids, grid)
-                return [(Channel(role="mask", name=annotation.name_of(i), mask_id=i), m, True) for i, m in zip(ids, encoded, strict=True)]
-            case Boxes():
-                encoded = encode_boxes(annotation.xyxy, size, grid)
-                return [(Channel(role="box", name=n), m, True) for n, m in zip(annotation.names, encoded, strict=True)]
-            case Points():
-                encoded = encode_points(annotation.xy, size, grid)
-                return [(Channel(role="point", name=n, joint=n), m, True) for n, m in zip(annotation.names, encoded, strict=True)]
-            case Keypoints():
-                self.skeletons[annotation.name] = annotation.skeleton
-                encoded = encode_points(annotation.xy, size, grid)
-                known = np.isfinite(annotation.xy[:, 0] + annotation.xy[:, 1]).tolist()
-                rows = zip(annotation.joints, encoded, known, strict=True)
-                return [(Channel(role="keypoints", name=annotation.name, joint=j), m, k) for j, m, k in rows]
-            case LabelMaps():
-                self._check_size("label map", annotation.weights.shape[1:])
-                encoded = area_resize(torch.from_numpy(annotation.weights), grid)
-                return [(Channel(role="map", name=n), m, True) for n, m in zip(annotation.names, encoded, strict=True)]
-
-    def _check_size(self, what: str, shape: tuple[int, ...]) -> None:
-        if shape != self.image_size:
-            (h, w), (H, W) = shape, self.image_size
-            raise AnnotationError(f"the {what} is {w}x{h} but the video is {W}x{H}; draw it on a frame of this video, at its full size")
 
     def merge(self, predicted: Tensor | None, given: Mapping[int, Tensor]) -> Tensor:
         """Label maps of an annotated frame: what is given, and for all else what was predicted.
@@ -215,6 +169,24 @@ class Channels:
             labels[self.indices("background")] = (1 - labels[masks].sum(0)).clamp(min=0)
         return labels
 
+    def redraw(self, labels: Tensor) -> Tensor:
+        """What is to be remembered of propagated maps: the cells of a box agree on where it is, all else stays.
+
+        Args:
+            labels: ``(L, h, w)``.
+
+        Returns:
+            ``(L, h, w)``; unchanged where there are no boxes.
+        """
+        boxes = self.indices("box")
+        if not boxes:
+            return labels
+        labels = labels.clone()
+        for box in boxes:
+            rows = self.frame(self.items[box].name)
+            labels[rows] = redraw_box_frame(labels[rows])
+        return labels
+
     def harden(self, labels: Tensor) -> Tensor:
         """The decoded answer encoded again: each mask pixel votes for one id, boxes and points are drawn anew.
 
@@ -231,12 +203,11 @@ class Channels:
             hard[masks] = encode_ids(decoded.masks, ids, self.grid).to(labels.device)
             hard[self.indices("background")] = (1 - hard[masks].sum(0)).clamp(min=0)
         for item in decoded.objects:
-            rows = self.of(item.name)
             if item.kind == "box" and item.box is not None:
-                row = next(i for i in rows if self.items[i].role == "box")
-                hard[row] = encode_boxes(np.array([item.box]), self.image_size, self.grid)[0].to(labels.device)
+                frame = encode_box_frames(np.array([item.box]), self.image_size, self.grid)[0]
+                hard[self.frame(item.name)] = frame.to(labels.device)
             if item.points:
-                rows = [i for i in rows if self.items[i].role == item.kind]
+                rows = [i for i in self.of(item.name) if self.items[i].role == item.kind]
                 xy = np.array([[p.x, p.y] for p in item.points])
                 hard[rows] = encode_points(xy, self.image_size, self.grid).to(labels.device)
         return hard
@@ -277,8 +248,10 @@ class Channels:
             match channel.role:
                 case "mask":
                     objects.append(_region(channel, "mask", boxes.get(channel.mask_id or 0)))
-                case "box" | "map":
-                    objects.append(_region(channel, channel.role, decode_box(labels[i], size)))
+                case "box":
+                    objects.append(_region(channel, "box", decode_box_frame(labels[self.frame(channel.name)], size)))
+                case "map":
+                    objects.append(_region(channel, "map", decode_box(labels[i], size)))
                 case "point" | "keypoints":
                     (x, y), _ = spots[i]
                     spot = TrackedPoint(name=channel.joint, x=float(x), y=float(y), confidence=None, lost=bool(np.isnan(x)))

@@ -124,7 +124,7 @@ class PropagationTracker:
         self.labels = self._normalized(self.channels, self.channels.settle(moved))
         if annotations:
             return self._correct(annotations)
-        remembered = self.labels if self.preset.recursion == "soft" else self.channels.harden(self.labels)
+        remembered = self.channels.redraw(self.labels) if self.preset.recursion == "soft" else self.channels.harden(self.labels)
         self._bank.push(features, remembered)
         return ()
 
