@@ -21,7 +21,7 @@ for name in tracked:
     wrong += [
         f"{name}:{number}: a path of a machine or the address of a registry"
         for number, line in enumerate(text.split("\n"), 1)
-        if re.search(r"(?<![\w.~])/(?:wor[k]|roo[t]|hom[e])/|index-url *=|registry *= *.http|pypi\.or[g]|pythonhosted", line)
+        if re.search(r"(?<![\w.~])/(?:wor[k]|roo[t]|hom[e])/|index-url *=|registry *= *.http|pypi\.or[g]|pythonhoste[d]", line)
     ]
 
 for name in tracked:
