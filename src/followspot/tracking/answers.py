@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from followspot.ops.box_frame import decode_box_frame
 from followspot.ops.masks import mask_box
 from followspot.tracking.channels import Channels
-from followspot.tracking.confidence import LOST_BELOW, POINTS, REGIONS, Anchor, agreement
+from followspot.tracking.confidence import BOXES, LOST_BELOW, MASKS, POINTS, Agreement, Anchor, Calibration, agreement, box_agreement
 from followspot.types import Annotation, Boxes, Frame, Keypoints, LabelMaps, Masks, Points, TrackedFrame, TrackedObject, TrackedPoint
 
 
@@ -41,7 +42,7 @@ def answer(
     masks = _paste(decoded.masks, channels, annotations)
     objects = [_exact(o, annotations, masks) if o.name in fixed else o for o in decoded.objects]
     if features is not None:
-        sure = _confidences(channels, labels, features, anchors)
+        sure = _confidences(channels, labels, features, anchors, decoded.objects)
         objects = [_with_confidence(o, sure, annotated=o.name in fixed) for o in objects]
     return TrackedFrame(
         index=frame.index,
@@ -53,14 +54,51 @@ def answer(
     )
 
 
-def _confidences(channels: Channels, labels: Tensor, features: Tensor, anchors: Mapping[str, Anchor]) -> dict[tuple[str, str, str], float]:
+def journeys(
+    channels: Channels, labels: Tensor, features: Tensor, anchor: Anchor, *, rows: Sequence[int], objects: Sequence[TrackedObject]
+) -> dict[int, tuple[Calibration, Agreement, int]]:
+    """Sends the answers of some channels back to one annotated frame.
+
+    Args:
+        channels: the books.
+        labels: ``(L, h, w)`` of this frame.
+        features: ``(C, h, w)`` of this frame.
+        anchor: the annotated frame.
+        rows: the channels to ask about; of a box only its "box" channel is.
+        objects: what was read out of the labels.
+
+    Returns:
+        By channel: the model for its kind, figures, and its row in them.
+    """
+    boxes = [i for i in rows if channels.items[i].role == "box"]
+    answers: dict[int, tuple[Calibration, Agreement, int]] = {}
+    if boxes:
+        names = [channels.items[i].name for i in boxes]
+        now = {o.name: o.box for o in objects if o.kind == "box"}
+        then = [decode_box_frame(anchor.labels[channels.frame(name)], channels.image_size) for name in names]
+        given = [box or (0.0, 0.0, 1.0, 1.0) for box in then]
+        figures = box_agreement(features, [now[name] for name in names], anchor, given, channels.image_size)
+        answers |= {i: (BOXES, figures, row) for row, i in enumerate(boxes)}
+    others = [i for i in rows if channels.items[i].role in ("mask", "map", "point", "keypoints")]
+    if others:
+        figures = agreement(features, labels, anchor, others)
+        for row, i in enumerate(others):
+            answers[i] = (MASKS if channels.items[i].role in ("mask", "map") else POINTS, figures, row)
+    return answers
+
+
+def _confidences(
+    channels: Channels, labels: Tensor, features: Tensor, anchors: Mapping[str, Anchor], objects: Sequence[TrackedObject]
+) -> dict[tuple[str, str, str], float]:
     sure: dict[tuple[str, str, str], float] = {}
     for anchor in {id(a): a for a in anchors.values()}.values():
-        mine = [i for i, c in enumerate(channels.items) if c.name and c.role != "frame" and anchors.get(c.name) is anchor]
-        figures = agreement(features, labels, anchor, mine)
-        as_region, as_point = REGIONS.expected_overlap(figures).tolist(), POINTS.expected_overlap(figures).tolist()
-        for i, region, point in zip(mine, as_region, as_point, strict=True):
-            sure[channels.items[i].key] = point if channels.items[i].role in ("point", "keypoints") else region
+        mine = [i for i, c in enumerate(channels.items) if c.name and anchors.get(c.name) is anchor]
+        found = journeys(channels, labels, features, anchor, rows=mine, objects=objects)
+        overlaps = {
+            (id(figures), model): model.expected_overlap(figures).tolist()
+            for model, figures in {(id(figures), model): (model, figures) for model, figures, _ in found.values()}.values()
+        }
+        sure |= {channels.items[i].key: overlaps[id(figures), model][row] for i, (model, figures, row) in found.items()}
     return sure
 
 
