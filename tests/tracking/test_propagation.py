@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from followspot.errors import AnnotationError, SettingError, VideoError
+from followspot.io.video import open_video
 from followspot.ops.propagate import Affinity
 from followspot.tracking.base import Tracker
 from followspot.tracking.presets import PRESETS, Preset, Resolution
@@ -78,7 +79,7 @@ def test_memory_does_not_grow(tracker, shift):
     sizes = []
     for t in range(1, 8):
         tracker.step(shift.frame(t))
-        sizes.append(len(tracker._bank))
+        sizes.append(len(tracker.memory.bank))
     assert sizes == [2, 3, 3, 3, 3, 3, 3]
 
 
@@ -112,10 +113,10 @@ def test_a_correction_counts_from_then_on(tracker, shift):
         answer = tracker.step(replace(shift.frame(t), image=rng.integers(0, 255, (*shift.size, 3), dtype=np.uint8)))
     assert iou(answer.masks == 1, shift.mask(3) == 1) < 0.5
     answer = tracker.step(shift.frame(4))
-    assert len(tracker._bank) == 3
+    assert len(tracker.memory.bank) == 3
     answer = tracker.add([Masks(ids=shift.mask(4))])
     np.testing.assert_array_equal(answer.masks, shift.mask(4))
-    assert len(tracker._bank) == 2  # what was remembered of the frames before is forgotten, both references stay
+    assert len(tracker.memory.bank) == 2  # what was remembered of the frames before is forgotten, both references stay
     for t in range(5, 8):
         answer = tracker.step(shift.frame(t))
         assert iou(answer.masks == 1, shift.mask(t) == 1) > 0.85
@@ -206,7 +207,7 @@ def test_hard_recursion_remembers_the_decoded_answer(encoder, shift):
     given = [Masks(ids=shift.mask(0)), Boxes(xyxy=shift.box(0), names=("b",)), Points(xy=shift.point(0), names=("p",))]
     tracker.start(shift.frame(0), given)
     answer = tracker.step(shift.frame(1))
-    newest = tracker._bank.entries[-1] if not tracker._bank.entries[-1].permanent else tracker._bank.entries[1]
+    newest = tracker.memory.bank.entries[-1] if not tracker.memory.bank.entries[-1].permanent else tracker.memory.bank.entries[1]
     masks = newest.labels.t()[tracker.channels.indices("background", "mask")]
     np.testing.assert_allclose(masks.sum(0).numpy(), 1, atol=1e-6)
     assert iou(answer.masks == 1, shift.mask(1) == 1) > 0.7
@@ -252,3 +253,21 @@ def test_errors_leave_the_tracker_as_it_was(tracker, shift):
         PropagationTracker(tracker.encoder, "timecyle")
     with pytest.raises(AnnotationError, match="frame 99 is annotated"):
         list(tracker.stream(shift.frames(), {0: [Masks(ids=shift.mask(0))], 99: [Masks(ids=shift.mask(0))]}))
+
+
+def test_without_its_last_object_the_tracker_is_as_new(tracker, shift):
+    tracker.start(shift.frame(0), [Points(xy=shift.point(0), names=("p",))])
+    tracker.step(shift.frame(1), [Masks(ids=shift.mask(1))])
+    tracker.remove("p")
+    tracker.remove("object 1")
+    with pytest.raises(SettingError, match="before start"):
+        tracker.step(shift.frame(2))
+
+
+def test_track_follows_at_once(tracker, shift):
+    video = open_video(np.stack([f.image for f in shift.frames()]))
+    track = tracker.track(video, {2: [Masks(ids=shift.mask(2))]})
+    assert len(track) == 8
+    assert iou(track.frames[0].masks == 1, shift.mask(0) == 1) > 0.7
+    assert iou(track.frames[7].masks == 1, shift.mask(7) == 1) > 0.7
+    assert track.suggestion is None or track.suggestion.index != 2

@@ -5,23 +5,21 @@ are weighted is a `Preset`. Memory holds the annotated frames and the last n, so
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from followspot.errors import AnnotationError, SettingError, VideoError
+from followspot.io.video import VideoSource
 from followspot.models.encoder import Encoder, encode_image, load_encoder
-from followspot.ops.bank import Entry, FeatureBank
 from followspot.ops.propagate import propagate
 from followspot.tracking.answers import answer
 from followspot.tracking.channels import Channels
-from followspot.tracking.confidence import Anchor
+from followspot.tracking.memory import Memory
 from followspot.tracking.presets import Preset, find_preset
-from followspot.types import Annotation, Frame, TrackedFrame
+from followspot.tracking.suggestion import suggest
+from followspot.types import Annotation, Frame, Track, TrackedFrame
 
 
 class PropagationTracker:
@@ -60,9 +58,7 @@ class PropagationTracker:
         self.labels: Tensor | None = None
         self.features: Tensor | None = None
         self._frame: Frame | None = None
-        self._bank = FeatureBank(capacity=self.preset.context_frames)
-        self._anchors: dict[int, Anchor] = {}
-        self._anchor_of: dict[str, int] = {}
+        self.memory = Memory(context_frames=self.preset.context_frames, keep_references=self.preset.keep_references)
 
     @torch.inference_mode()
     def start(self, frame: Frame, annotations: Sequence[Annotation]) -> TrackedFrame:
@@ -120,12 +116,12 @@ class PropagationTracker:
         if self.channels is None:
             raise SettingError("step() before start(): call start(frame, annotations) on the annotated frame first")
         features = self._look(frame)
-        moved = propagate(features, self._bank, self.preset.affinity).labels
+        moved = propagate(features, self.memory.bank, self.preset.affinity).labels
         self.labels = self._normalized(self.channels, self.channels.settle(moved))
         if annotations:
             return self._correct(annotations)
         remembered = self.channels.redraw(self.labels) if self.preset.recursion == "soft" else self.channels.harden(self.labels)
-        self._bank.push(features, remembered)
+        self.memory.push(features, remembered)
         return ()
 
     @torch.inference_mode()
@@ -154,23 +150,13 @@ class PropagationTracker:
         given = trial.admit(annotations)
         self.channels = trial
         self.labels = trial.merge(self.labels, given).to(self.device)
-        index = self._frame.index
-        if len(trial) > len(books) > 0:
-            self._bank.add_labels(len(trial) - len(books))
-        self._anchors = {i: a.padded(len(trial)) for i, a in self._anchors.items()}
-        self._bank.clear_ring()  # what was remembered of the last frames is what the annotation corrects
-        if self.preset.keep_references:
-            self._bank.add_reference(self.features, self.labels, key=index)
-        else:
-            self._bank.push(self.features, self.labels)
-        self._anchors[index] = Anchor(index=index, features=self.features, labels=self.labels)
-        self._anchor_of |= {trial.items[i].name: index for i in given if trial.items[i].name}
-        used = set(self._anchor_of.values())
-        self._anchors = {i: a for i, a in self._anchors.items() if i in used}
+        names = {trial.items[i].name for i in given if trial.items[i].name}
+        self.memory.annotate(self.features, self.labels, index=self._frame.index, names=names)
         return given.keys()
 
+    @torch.inference_mode()
     def remove(self, name: str) -> None:
-        """Stops following an object.
+        """Stops following an object; without the last one the tracker is as new.
 
         Args:
             name: of the object.
@@ -181,10 +167,12 @@ class PropagationTracker:
         if self.channels is None or name not in self.channels.names():
             known = ", ".join(self.channels.names()) if self.channels else "nothing yet"
             raise AnnotationError(f"cannot remove {name!r}: followed are {known}")
+        if self.channels.names() == [name]:
+            self.reset()
+            return
         background = self.channels.indices("background")
         masks = [i for i in self.channels.of(name) if self.channels.items[i].role == "mask"]
         gone = self.channels.forget(name)
-        self._anchor_of.pop(name, None)
 
         def without(labels: Tensor) -> Tensor:
             labels = labels.clone()
@@ -192,9 +180,29 @@ class PropagationTracker:
                 labels[background[0]] += labels[masks].sum(0)
             return labels[[i for i in range(len(labels)) if i not in gone]]
 
-        self._bank.map_labels(without)
+        self.memory.forget(name, without)
         self.labels = without(self.labels) if self.labels is not None else None
-        self._anchors = {i: replace(a, labels=without(a.labels)) for i, a in self._anchors.items()}
+
+    def track(self, video: VideoSource, annotations: Mapping[int, Sequence[Annotation]], *, both_ways: bool = True) -> Track:
+        """Follows through a whole video, at once.
+
+        All answers are held in memory, an id map a frame; `followspot.follow` gives them one by one.
+
+        Args:
+            video: the source.
+            annotations: by frame index.
+            both_ways: also carry annotations to earlier frames.
+
+        Returns:
+            One answer a frame, and the frame to annotate next.
+
+        Raises:
+            AnnotationError: nothing is annotated, or a frame that does not exist.
+        """
+        from followspot.tracking.both_ways import follow  # which is built on this class
+
+        frames = tuple(answer for _, answer in follow(self, video, annotations, both_ways=both_ways))
+        return Track(frames=frames, suggestion=suggest(frames, annotated=sorted(annotations)))
 
     def stream(self, frames: Iterable[Frame], annotations: Mapping[int, Sequence[Annotation]]) -> Iterator[TrackedFrame]:
         """Answers frame by frame, forward only, at constant memory: for cameras and videos without an end.
@@ -261,7 +269,7 @@ class PropagationTracker:
             self.channels,
             self.labels,
             features=self.features if self.confidence else None,
-            anchors={name: self._anchors[index] for name, index in self._anchor_of.items()},
+            anchors=self.memory.anchors(),
             fixed=frozenset(self.channels.items[i].name for i in given),
             annotations=annotations,
         )
@@ -274,19 +282,8 @@ class PropagationTracker:
         """
         if self.channels is None or self.labels is None or self._frame is None:
             raise SettingError("there is no state before start()")
-        return {
-            "channels": self.channels.state(),
-            "frame": self._frame.index,
-            "labels": self.labels.cpu().numpy(),
-            "recent": [self._unpacked(e) for e in self._bank.entries if not e.permanent],
-            "references": dict(zip(self._bank.reference_keys, [self._unpacked(e) for e in self._bank.entries if e.permanent], strict=True)),
-            "anchors": {index: a.labels.cpu().numpy() for index, a in self._anchors.items()},
-            "anchor_of": dict(self._anchor_of),
-        }
-
-    def _unpacked(self, entry: Entry) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = entry.labels.t().reshape(-1, *self._grid).cpu().numpy()
-        return array
+        own = {"channels": self.channels.state(), "frame": self._frame.index, "labels": self.labels.cpu().numpy()}
+        return own | self.memory.state()
 
     @torch.inference_mode()
     def restore(self, state: Mapping[str, Any], frame_at: Callable[[int], Frame]) -> None:
@@ -298,16 +295,6 @@ class PropagationTracker:
         """
         self.reset()
         self.channels = Channels.from_state(state["channels"])
-
-        def there(array: NDArray[np.float32]) -> Tensor:
-            return torch.from_numpy(array).to(self.device)
-
-        for key, labels in sorted(state["references"].items()):
-            self._bank.add_reference(self.encode(frame_at(key)), there(labels), key=key)
-        for ago, labels in reversed(list(enumerate(state["recent"]))):
-            self._bank.push(self.encode(frame_at(state["frame"] - ago)), there(labels))
-        for index, labels in state["anchors"].items():
-            self._anchors[index] = Anchor(index=index, features=self.encode(frame_at(index)), labels=there(labels))
-        self._anchor_of = dict(state["anchor_of"])
+        self.memory.restore(state, lambda index: self.encode(frame_at(index)), newest=state["frame"])
         self._look(frame_at(state["frame"]))
-        self.labels = there(state["labels"])
+        self.labels = torch.from_numpy(state["labels"]).to(self.device)
