@@ -9,10 +9,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from followspot.tracking.confidence import BOXES, CELLS, LOST_BELOW, MASKS, POINTS, TEMPERATURE, TOP_K, Agreement, Anchor, Calibration, agreement
+from followspot.tracking.confidence import (
+    BOXES,
+    CELLS,
+    LOST_BELOW,
+    MASKS,
+    POINTS,
+    TEMPERATURE,
+    TOP_K,
+    Agreement,
+    Anchor,
+    Calibration,
+    agreement,
+    box_agreement,
+)
 
 H, W, C = 12, 16, 48
-FIGURES = ("recall", "precision", "entropy", "growth", "blur")
+FIGURES = ("recall", "precision", "entropy", "growth", "blur", "strange")
 
 
 @pytest.fixture
@@ -190,6 +203,64 @@ def test_an_answer_that_is_everywhere_confirms_nothing(features):
     assert thin.blur == pytest.approx(0.7, abs=1e-5)
 
 
+def test_a_scattered_point_is_asked_where_it_was_read_out(features):
+    anchor = anchor_of(features, stack(patch(2, 3, size=3)))
+    everywhere, here, there = torch.full((1, H, W), 0.9), stack(patch(2, 3, size=3)), stack(patch(7, 10, size=3))
+    right, wrong = (agreement(features, everywhere, anchor, [0], drawn=drawn) for drawn in (here, there))
+    assert right.recall > 0.95
+    assert right.precision > 0.95
+    assert wrong.recall < 0.05
+    assert wrong.precision < 0.05
+    for found in (right, wrong):  # of the label map, not of the drawing
+        assert found.growth == pytest.approx(math.log(0.9 * H * W / 9), abs=1e-3)
+        assert found.blur == pytest.approx(0.1, abs=1e-5)
+
+
+def test_another_scene_is_strange():
+    """All of a scene resembles itself more than it resembles another one."""
+    generator = torch.Generator().manual_seed(5)
+    scene, other = (torch.randn(C, 1, 1, generator=generator) + 0.5 * torch.randn(C, H, W, generator=generator) for _ in range(2))
+    labels = stack(patch(2, 3))
+    anchor = anchor_of(scene, labels)
+    assert agreement(scene, labels, anchor, [0]).strange == 0
+    assert agreement(other, labels, anchor, [0]).strange > 1
+
+
+BOX = (12.0, 8.0, 44.0, 40.0)
+
+
+def around(box, grow):
+    x, y, half = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, grow * (box[2] - box[0]) / 2
+    return (x - half, y - half, x + half, y + half)
+
+
+def ask_box(now_features, then_features, box):
+    labels = stack(patch(2, 3, size=8))  # what the box covers
+    anchor = anchor_of(then_features, labels)
+    return box_agreement(now_features, labels, anchor, [0], boxes=[box], given=[BOX], image_size=(4 * H, 4 * W))
+
+
+def test_a_box_of_the_wrong_size_disagrees(features):
+    right, larger, smaller = (ask_box(features, features, around(BOX, grow)) for grow in (1, 1.6, 0.6))
+    assert right.recall > 0.95
+    assert right.precision > 0.95
+    for wrong in (larger, smaller):
+        assert wrong.recall < 0.6
+        assert wrong.precision < 0.6
+
+
+def test_a_box_that_moved_with_its_object_agrees(features):
+    moved = torch.roll(features, (1, 4), dims=(1, 2))
+    assert ask_box(moved, features, (28.0, 12.0, 60.0, 44.0)).recall > 0.95
+    assert ask_box(moved, features, BOX).recall < 0.3
+
+
+def test_a_box_that_is_gone(features):
+    found = ask_box(features, features, None)
+    assert found.recall == found.precision == 0
+    assert all(torch.isfinite(getattr(found, name)).all() for name in FIGURES)
+
+
 def test_an_object_that_fills_the_frame_can_be_confirmed(features):
     labels = torch.ones(1, H, W)
     found = agreement(features, labels, anchor_of(features, labels), [0])
@@ -197,15 +268,24 @@ def test_an_object_that_fills_the_frame_can_be_confirmed(features):
     assert found.precision == pytest.approx(1, abs=1e-4)
 
 
+def test_an_object_that_nearly_fills_the_frame_is_not_judged_by_a_few_cells(features):
+    labels = torch.ones(1, H, W)
+    labels[:, :, :2] = 0
+    now = features.clone()
+    now[:, 5:7, 7:9] = features[:, 5:7, 0:2]  # a part now looks like what was outside
+    found = agreement(now, labels, anchor_of(features, labels), [0])
+    assert found.precision > 0.85
+
+
 UNIT = st.floats(0, 1, width=32)
 
 
 @settings(deadline=None, max_examples=40)
-@given(UNIT, UNIT, UNIT, st.floats(-5, 5, width=32), UNIT, st.floats(0.0625, 0.5, width=32))
+@given(UNIT, UNIT, UNIT, st.floats(-5, 5, width=32), UNIT, UNIT, st.floats(0.0625, 0.5, width=32))
 @pytest.mark.parametrize("calibration", [MASKS, BOXES, POINTS])
-def test_the_calibration_is_monotone(calibration, recall, precision, entropy, growth, blur, more):
+def test_the_calibration_is_monotone(calibration, recall, precision, entropy, growth, blur, strange, more):
     def value(**changes):
-        figures = {"recall": recall, "precision": precision, "entropy": entropy, "growth": growth, "blur": blur} | changes
+        figures = dict(zip(FIGURES, (recall, precision, entropy, growth, blur, strange), strict=True)) | changes
         return calibration.expected_overlap(Agreement(**{name: torch.tensor([float(f)]) for name, f in figures.items()})).item()
 
     assert 0 <= value() <= 1
@@ -213,15 +293,16 @@ def test_the_calibration_is_monotone(calibration, recall, precision, entropy, gr
     assert value(precision=precision + more) >= value()
     assert value(entropy=entropy + more) <= value()
     assert value(blur=blur + more) <= value()
+    assert value(strange=strange + more) <= value()
     assert value(growth=-growth) == value()
     assert value(growth=growth + math.copysign(more, growth)) <= value()
 
 
 def test_the_calibration_is_the_logistic_function():
-    model = Calibration(bias=-1, recall=2, precision=0.5, entropy=-3, growth=-0.25, blur=-1.5)
-    figures = {"recall": 0.4, "precision": 0.8, "entropy": 0.1, "growth": -2.0, "blur": 0.2}
+    model = Calibration(bias=-1, recall=2, precision=0.5, entropy=-3, growth=-0.25, blur=-1.5, strange=-0.75)
+    figures = {"recall": 0.4, "precision": 0.8, "entropy": 0.1, "growth": -2.0, "blur": 0.2, "strange": 0.6}
     one = Agreement(**{name: torch.tensor([value]) for name, value in figures.items()})
-    logit = -1 + 2 * 0.4 + 0.5 * 0.8 - 3 * 0.1 - 0.25 * 2 - 1.5 * 0.2
+    logit = -1 + 2 * 0.4 + 0.5 * 0.8 - 3 * 0.1 - 0.25 * 2 - 1.5 * 0.2 - 0.75 * 0.6
     assert model.expected_overlap(one).item() == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from followspot.ops.box_frame import decode_box_frame
 from followspot.ops.masks import mask_box
+from followspot.ops.points import encode_points
 from followspot.tracking.channels import Channels
 from followspot.tracking.confidence import BOXES, LOST_BELOW, MASKS, POINTS, Agreement, Anchor, Calibration, agreement, box_agreement
 from followspot.types import Annotation, Boxes, Frame, Keypoints, LabelMaps, Masks, Points, TrackedFrame, TrackedObject, TrackedPoint
@@ -76,15 +77,22 @@ def journeys(
         names = [channels.items[i].name for i in boxes]
         now = {o.name: o.box for o in objects if o.kind == "box"}
         then = [decode_box_frame(anchor.labels[channels.frame(name)], channels.image_size) for name in names]
-        given = [box or (0.0, 0.0, 1.0, 1.0) for box in then]
-        figures = box_agreement(features, [now[name] for name in names], anchor, given, channels.image_size)
+        present = [now[name] for name in names]
+        figures = box_agreement(features, labels, anchor, boxes, boxes=present, given=then, image_size=channels.image_size)
         answers |= {i: (BOXES, figures, row) for row, i in enumerate(boxes)}
-    others = [i for i in rows if channels.items[i].role in ("mask", "map", "point", "keypoints")]
-    if others:
-        figures = agreement(features, labels, anchor, others)
-        for row, i in enumerate(others):
-            answers[i] = (MASKS if channels.items[i].role in ("mask", "map") else POINTS, figures, row)
+    for model, roles in ((MASKS, ("mask", "map")), (POINTS, ("point", "keypoints"))):
+        mine = [i for i in rows if channels.items[i].role in roles]
+        if mine:
+            drawn = _drawn_points(channels, mine, objects) if model is POINTS else None
+            figures = agreement(features, labels, anchor, mine, drawn=drawn)
+            answers |= {i: (model, figures, row) for row, i in enumerate(mine)}
     return answers
+
+
+def _drawn_points(channels: Channels, rows: Sequence[int], objects: Sequence[TrackedObject]) -> Tensor:
+    spots: dict[tuple[str, str, str], tuple[float, float]] = {(o.kind, o.name, p.name): (p.x, p.y) for o in objects for p in o.points}
+    xy = np.array([spots[channels.items[i].key] for i in rows], np.float64)
+    return encode_points(xy, channels.image_size, channels.grid)
 
 
 def _confidences(
@@ -94,11 +102,8 @@ def _confidences(
     for anchor in {id(a): a for a in anchors.values()}.values():
         mine = [i for i, c in enumerate(channels.items) if c.name and anchors.get(c.name) is anchor]
         found = journeys(channels, labels, features, anchor, rows=mine, objects=objects)
-        overlaps = {
-            (id(figures), model): model.expected_overlap(figures).tolist()
-            for model, figures in {(id(figures), model): (model, figures) for model, figures, _ in found.values()}.values()
-        }
-        sure |= {channels.items[i].key: overlaps[id(figures), model][row] for i, (model, figures, row) in found.items()}
+        overlaps = {model: model.expected_overlap(figures).tolist() for model, figures, _ in found.values()}
+        sure |= {channels.items[i].key: overlaps[model][row] for i, (model, _, row) in found.items()}
     return sure
 
 

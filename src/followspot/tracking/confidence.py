@@ -24,7 +24,7 @@ from torch import Tensor
 
 from followspot.ops.boxes import encode_boxes
 
-Box = tuple[float, float, float, float]
+Boxes = Sequence[tuple[float, float, float, float] | None]
 
 CELLS = 64
 """Cells asked per channel in each direction, spread evenly; they cost about 25 ms a frame at 60 x 107 cells on one core."""
@@ -71,8 +71,8 @@ class Agreement:
     blur: Tensor
     """Within -1..1: by how much the weight of the cells has sunk, on average over where the weight lies, since the annotated frame."""
     strange: Tensor
-    """In 0..2: how much less the best matches resemble than what the annotated cells find outside the object in their own frame, in units of
-    what that lacks to 1. 0 where they resemble more: then something of the object was recognised."""
+    """In 0..2: how much less the best matches resemble than what the annotated cells find outside the object in their own frame, in
+    units of what that lacks to 1. 0 where they resemble more: then something of the object was recognised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +102,14 @@ class Calibration:
         return torch.sigmoid(logit)
 
 
-MASKS = Calibration(bias=-0.63, recall=2.58, precision=0.40, entropy=0.00, growth=-0.29, blur=-3.16, strange=-2.0)
-BOXES = Calibration(bias=0.05, recall=1.30, precision=1.08, entropy=-0.98, growth=-0.07, blur=0.00, strange=-2.0)
-POINTS = Calibration(bias=-0.46, recall=2.40, precision=4.48, entropy=-0.12, growth=-0.12, blur=-2.60, strange=-2.0)
+MASKS = Calibration(bias=-0.97, recall=2.82, precision=0.48, entropy=0.0, growth=-0.24, blur=-2.2, strange=-0.98)
+BOXES = Calibration(bias=-0.04, recall=1.89, precision=2.04, entropy=-0.3, growth=-0.11, blur=-0.15, strange=-0.15)
+POINTS = Calibration(bias=2.12, recall=2.67, precision=2.19, entropy=-0.44, growth=-0.68, blur=-4.72, strange=0.0)
 LOST_BELOW = 0.5
 """An object with a smaller expected overlap is reported as lost."""
 
 
-def agreement(features: Tensor, labels: Tensor, anchor: Anchor, channels: Sequence[int]) -> Agreement:
+def agreement(features: Tensor, labels: Tensor, anchor: Anchor, channels: Sequence[int], *, drawn: Tensor | None = None) -> Agreement:
     """Sends the answer for a frame back to an annotated frame.
 
     Args:
@@ -117,38 +117,40 @@ def agreement(features: Tensor, labels: Tensor, anchor: Anchor, channels: Sequen
         labels: ``(L, h, w)`` of the frame: the answer.
         anchor: the annotated frame.
         channels: which label channels to ask about; all must exist in the anchor.
+        drawn: ``(len(channels), h, w)``: what was read out of these channels, drawn like an annotation, where that is less than the
+            label maps say (a point is in one place even if its map is scattered). None: the label maps themselves.
 
     Returns:
         One figure a channel, in the order of `channels`.
     """
     now, then = labels[list(channels)].flatten(1), anchor.labels[list(channels)].to(labels.device).flatten(1)
-    return _journey(_unit(features), _unit(anchor.features), now, then, None)
+    return _journey(_unit(features), _unit(anchor.features), now, then, drawn=now if drawn is None else drawn.to(now.device).flatten(1))
 
 
 def box_agreement(
-    features: Tensor, boxes: Sequence[Box | None], anchor: Anchor, given: Sequence[Box], image_size: tuple[int, int]
+    features: Tensor, labels: Tensor, anchor: Anchor, channels: Sequence[int], *, boxes: Boxes, given: Boxes, image_size: tuple[int, int]
 ) -> Agreement:
     """The same for boxes: a cell arrives where it lies at the same place in the box, so a box of the wrong size or shape disagrees.
 
     Args:
         features: ``(C, h, w)`` of the frame.
-        boxes: the answer for each box, in pixels; None where there is none.
-        anchor: the annotated frame; its labels are not looked at.
-        given: the boxes that were annotated there.
+        labels: ``(L, h, w)`` of the frame.
+        anchor: the annotated frame.
+        channels: for each box the channel that says how much of a cell it covers.
+        boxes: the answer for each box, ``(left, top, right, bottom)`` in pixels; None where there is none.
+        given: the boxes that were annotated.
         image_size: ``(H, W)`` in pixels.
 
     Returns:
         One figure a box.
     """
+    now, then = labels[list(channels)].flatten(1), anchor.labels[list(channels)].to(labels.device).flatten(1)
     grid = (features.shape[1], features.shape[2])
-    present = np.array([box if box is not None else (0.0, 0.0, 1.0, 1.0) for box in boxes], float).reshape(-1, 4)
-    before = np.array(given, float).reshape(-1, 4)
-    now, then = encode_boxes(present, image_size, grid), encode_boxes(before, image_size, grid)
-    now[[i for i, box in enumerate(boxes) if box is None]] = 0
-    places = _places(present, image_size, grid).to(features.device), _places(before, image_size, grid).to(features.device)
-    return _journey(
-        _unit(features), _unit(anchor.features), now.flatten(1).to(features.device), then.flatten(1).to(features.device), places
-    )
+    present, before = (np.array([box or (0.0, 0.0, 1.0, 1.0) for box in some], float).reshape(-1, 4) for some in (boxes, given))
+    drawn = encode_boxes(present, image_size, grid)
+    drawn[[i for i, box in enumerate(boxes) if box is None]] = 0
+    places = _places(present, image_size, grid).to(now.device), _places(before, image_size, grid).to(now.device)
+    return _journey(_unit(features), _unit(anchor.features), now, then, drawn=drawn.flatten(1).to(now.device), places=places)
 
 
 def _places(boxes: NDArray[np.float64], image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
@@ -160,11 +162,13 @@ def _places(boxes: NDArray[np.float64], image_size: tuple[int, int], grid: tuple
     return torch.from_numpy(places.astype(np.float32))
 
 
-def _journey(keys_now: Tensor, keys_then: Tensor, now: Tensor, then: Tensor, places: tuple[Tensor, Tensor] | None) -> Agreement:
-    """Keys (C, hw), labels (N, hw), places (N, hw, 2) now and then."""
+def _journey(
+    keys_now: Tensor, keys_then: Tensor, now: Tensor, then: Tensor, *, drawn: Tensor, places: tuple[Tensor, Tensor] | None = None
+) -> Agreement:
+    """Keys (C, hw), labels (N, hw), the answer drawn anew (N, hw), places (N, hw, 2) now and then."""
     peak = then.amax(1, keepdim=True).clamp(min=1e-6)
     # Both in units of the annotation, so that landing on an answer that is spread thin counts little.
-    shape_then, shape_now = then / peak, (now / peak).clamp(max=1)
+    shape_then, shape_now = then / peak, (drawn / peak).clamp(max=1)
     back = _arrivals(keys_then, keys_now, shape_then, shape_now, places[::-1] if places else None)
     forth = _arrivals(keys_now, keys_then, shape_now, shape_then, places)
     elsewhere = _elsewhere(keys_then, shape_then)
@@ -209,8 +213,10 @@ class _Arrivals(NamedTuple):
 
 
 def _arrivals(start_keys: Tensor, end_keys: Tensor, start: Tensor, end: Tensor, places: tuple[Tensor, Tensor] | None) -> _Arrivals:
-    """Share of each channel's weight in `start` (N, hw) that finds its way onto the same channel of `end`, less what chance would bring
-    there (as Cohen's kappa, 1960); entropy of the search; similarity of the best match."""
+    """Share of each channel's weight in `start` (N, hw) that finds its way onto the same channel of `end`, entropy, similarity.
+
+    The share is less what chance would bring there (as Cohen's kappa, 1960); the similarity is that of the best match.
+    """
     cells = _spread(start)
     weight = start.gather(1, cells)
     asked, where = torch.unique(cells, return_inverse=True)
