@@ -39,14 +39,14 @@ def box_of(answer, name="b"):
 
 def test_a_box_is_one_coverage_and_its_frame(books):
     xyxy = np.array([[4.0, 4, 20, 20], [40.0, 8, 60, 30]])
-    maps = books.admit([Boxes(xyxy=xyxy, names=("a", "b")), Points(xy=np.array([[3.0, 3]]), names=("a",))])
+    maps = books.admit([Boxes(xyxy=xyxy, names=("a", "b")), Points(xy=np.array([[3.0, 3]]), names=("c",))])
     assert sorted(maps) == list(range(2 * len(PARTS) + 1))
     assert [c.role for c in books.items[: len(PARTS)]] == ["box"] + ["frame"] * (len(PARTS) - 1)
     assert books.items[0].key == ("box", "a", "")
     assert books.frame("b") == list(range(len(PARTS), 2 * len(PARTS)))
     assert len({c.key for c in books.items}) == len(books)
     objects = books.decode(books.merge(None, maps)).objects
-    assert [(o.kind, o.name) for o in objects] == [("box", "a"), ("box", "b"), ("point", "a")]
+    assert [(o.kind, o.name) for o in objects] == [("box", "a"), ("box", "b"), ("point", "c")]
     np.testing.assert_allclose([o.box for o in objects[:2]], xyxy, atol=0.05)
 
 

@@ -271,3 +271,20 @@ def test_track_follows_at_once(tracker, shift):
     assert iou(track.frames[0].masks == 1, shift.mask(0) == 1) > 0.7
     assert iou(track.frames[7].masks == 1, shift.mask(7) == 1) > 0.7
     assert track.suggestion is None or track.suggestion.index != 2
+
+
+def test_only_what_was_annotated_is_certain(tracker, shift):
+    joints = Keypoints(xy=np.vstack([shift.point(0), shift.point(0) + 4]), joints=("a", "b"), name="dog")
+    tracker.start(shift.frame(0), [joints])
+    partly = Keypoints(xy=np.vstack([shift.point(1), [[np.nan, np.nan]]]), joints=("a", "b"), name="dog")
+    answer = tracker.step(shift.frame(1), [partly])
+    a, b = answer.objects[0].points
+    assert (a.x, a.y, a.confidence) == (*shift.point(1)[0], 1.0)
+    assert b.confidence < 1
+    assert np.hypot(b.x - shift.point(1)[0, 0] - 4, b.y - shift.point(1)[0, 1] - 4) < 1.5
+
+
+def test_one_name_is_one_object(tracker, shift):
+    given = [Masks(ids=shift.mask(0), names={1: "cat"}), Boxes(xyxy=shift.box(0), names=("cat",))]
+    with pytest.raises(AnnotationError, match="'cat' is annotated as mask and as box"):
+        tracker.start(shift.frame(0), given)

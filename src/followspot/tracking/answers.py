@@ -14,6 +14,9 @@ from followspot.tracking.channels import Channels
 from followspot.tracking.confidence import BOXES, LOST_BELOW, MASKS, POINTS, Agreement, Anchor, Calibration, agreement, box_agreement
 from followspot.types import Annotation, Boxes, Frame, Keypoints, LabelMaps, Masks, Points, TrackedFrame, TrackedObject, TrackedPoint
 
+Key = tuple[str, str, str]
+"""Role, object and joint: what `Channel.key` gives."""
+
 
 def answer(
     frame: Frame,
@@ -22,7 +25,7 @@ def answer(
     *,
     features: Tensor | None,
     anchors: Mapping[str, Anchor],
-    fixed: frozenset[str] = frozenset(),
+    fixed: frozenset[Key] = frozenset(),
     annotations: Sequence[Annotation] = (),
 ) -> TrackedFrame:
     """Reads label maps out and says how sure that is.
@@ -33,7 +36,7 @@ def answer(
         labels: ``(L, h, w)``.
         features: ``(C, h, w)`` of the frame; None leaves confidence out.
         anchors: for each object the annotated frame it is compared with.
-        fixed: objects that are annotated on this very frame.
+        fixed: keys of the channels that are annotated on this very frame.
         annotations: those annotations; they are returned exactly as given.
 
     Returns:
@@ -41,10 +44,11 @@ def answer(
     """
     decoded = channels.decode(labels)
     masks = _paste(decoded.masks, channels, annotations)
-    objects = [_exact(o, annotations, masks) if o.name in fixed else o for o in decoded.objects]
+    annotated = {name for _, name, _ in fixed}
+    objects = [_exact(o, annotations, masks) if o.name in annotated else o for o in decoded.objects]
     if features is not None:
         sure = _confidences(channels, labels, features, anchors, decoded.objects)
-        objects = [_with_confidence(o, sure, annotated=o.name in fixed) for o in objects]
+        objects = [_with_confidence(o, sure | dict.fromkeys(fixed, 1.0)) for o in objects]
     return TrackedFrame(
         index=frame.index,
         name=frame.name,
@@ -97,8 +101,8 @@ def _drawn_points(channels: Channels, rows: Sequence[int], objects: Sequence[Tra
 
 def _confidences(
     channels: Channels, labels: Tensor, features: Tensor, anchors: Mapping[str, Anchor], objects: Sequence[TrackedObject]
-) -> dict[tuple[str, str, str], float]:
-    sure: dict[tuple[str, str, str], float] = {}
+) -> dict[Key, float]:
+    sure: dict[Key, float] = {}
     for anchor in {id(a): a for a in anchors.values()}.values():
         mine = [i for i, c in enumerate(channels.items) if c.name and anchors.get(c.name) is anchor]
         found = journeys(channels, labels, features, anchor, rows=mine, objects=objects)
@@ -107,15 +111,15 @@ def _confidences(
     return sure
 
 
-def _with_confidence(item: TrackedObject, sure: Mapping[tuple[str, str, str], float], *, annotated: bool) -> TrackedObject:
+def _with_confidence(item: TrackedObject, sure: Mapping[Key, float]) -> TrackedObject:
     if item.points:
         points = []
         for p in item.points:
-            figure = 0.0 if p.lost else 1.0 if annotated else sure[(item.kind, item.name, p.name)]
+            figure = 0.0 if p.lost else sure[(item.kind, item.name, p.name)]
             points.append(replace(p, confidence=figure, lost=figure < LOST_BELOW))
         mean = sum(p.confidence or 0.0 for p in points) / len(points)
         return replace(item, points=tuple(points), confidence=mean, lost=mean < LOST_BELOW)
-    figure = 1.0 if annotated else 0.0 if item.lost else sure[(item.kind, item.name, "")]
+    figure = 0.0 if item.lost else sure[(item.kind, item.name, "")]
     return replace(item, confidence=figure, lost=figure < LOST_BELOW)
 
 

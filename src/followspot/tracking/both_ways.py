@@ -22,7 +22,7 @@ from torch import Tensor
 from followspot.errors import AnnotationError, SettingError
 from followspot.io.files import atomic_path
 from followspot.io.video import VideoSource
-from followspot.tracking.answers import answer
+from followspot.tracking.answers import Key, answer
 from followspot.tracking.channels import Channels
 from followspot.tracking.confidence import Anchor
 from followspot.tracking.propagation import PropagationTracker
@@ -124,11 +124,12 @@ class _Between:
         grid = tracker.preset.resolution.grid(*size, stride=tracker.encoder.stride)
         self.books = Channels(image_size=size, grid=grid)
         self.marks_of: dict[str, list[int]] = {}
+        self.given: dict[int, frozenset[Key]] = {}
         for index in self.marks:
-            for channel in self.books.admit(self.annotations[index]):
-                marked = self.marks_of.setdefault(self.books.items[channel].name, [])
-                if index not in marked:
-                    marked.append(index)
+            given = [self.books.items[channel] for channel in self.books.admit(self.annotations[index])]
+            self.given[index] = frozenset(channel.key for channel in given)
+            for name in dict.fromkeys(channel.name for channel in given):
+                self.marks_of.setdefault(name, []).append(index)
         self.place = {channel.key: i for i, channel in enumerate(self.books.items) if channel.role != "validity"}
         self.anchors: dict[int, Anchor] = {}
 
@@ -216,7 +217,7 @@ class _Between:
             labels,
             features=features,
             anchors={name: self.anchors[index] for name, index in nearest.items()} if features is not None else {},
-            fixed=frozenset(name for name, marks in self.marks_of.items() if t in marks),
+            fixed=self.given.get(t, frozenset()),
             annotations=given,
         )
 

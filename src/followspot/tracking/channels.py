@@ -101,6 +101,8 @@ class Channels:
         for i, item in enumerate(self.items):
             if item.key == channel.key:
                 return i
+            if item.name == channel.name and item.kind != channel.kind:
+                raise AnnotationError(f"{channel.name!r} is annotated as {item.kind} and as {channel.kind}; give each object its own name")
         if channel.role == "mask":
             channel = self._with_free_id(channel)
             if not self.indices("background"):
@@ -114,9 +116,7 @@ class Channels:
             return channel
         free = next((i for i in range(1, 256) if i not in taken), None)
         if free is None:
-            raise AnnotationError(
-                f"mask {channel.name!r} would be object 256; one run follows at most 255 masks, so split it into two runs"
-            )
+            raise AnnotationError(f"mask {channel.name!r} would be object 256; one run follows at most 255 masks, so make it two runs")
         return replace(channel, mask_id=free)
 
     def merge(self, predicted: Tensor | None, given: Mapping[int, Tensor]) -> Tensor:

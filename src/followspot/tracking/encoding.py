@@ -38,6 +38,11 @@ class Channel:
         """What makes two channels the same: role, object and joint."""
         return (self.role, self.name, self.joint)
 
+    @property
+    def kind(self) -> Role:
+        """The role, where a box's frame counts as the box."""
+        return "box" if self.role == "frame" else self.role
+
 
 Encoded = tuple[Channel, Tensor, bool]
 """A channel, its map ``(h, w)``, and whether its place is known (False: a joint that is NaN)."""

@@ -270,7 +270,7 @@ class PropagationTracker:
             self.labels,
             features=self.features if self.confidence else None,
             anchors=self.memory.anchors(),
-            fixed=frozenset(self.channels.items[i].name for i in given),
+            fixed=frozenset(self.channels.items[i].key for i in given),
             annotations=annotations,
         )
 
