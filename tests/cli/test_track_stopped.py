@@ -139,10 +139,11 @@ def test_a_full_disk(
 def test_files_may_not_grow(one_reference, whole, followspot, tmp_path, contents):
     """A limit on the size of files stands for a full disk where no disk can be mounted: the overlay does not fit."""
     command = [*one_reference, "--out", tmp_path / "out"]
+    limit = (whole / "one" / "overlay.mp4").stat().st_size - 1
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 1024, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         limited = followspot(*command)
     assert limited.refuses("overlay.mp4", "run the same command again")
     assert no_partial_files(tmp_path)
