@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from followspot.ops.propagate import Affinity
+from followspot.tracking.presets import Preset, Resolution
+from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Frame
 
 
@@ -62,3 +65,19 @@ def encoder():
 @pytest.fixture
 def shift():
     return Shift()
+
+
+@pytest.fixture
+def native():
+    return Preset(
+        name="test",
+        source="test",
+        affinity=Affinity(top_k=5, temperature=0.05, radius=3, radius_first=None),
+        context_frames=2,
+        resolution=Resolution(mode="native"),
+    )
+
+
+@pytest.fixture
+def tracker(encoder, native):
+    return PropagationTracker(encoder, native)

@@ -7,29 +7,15 @@ import pytest
 
 from followspot.errors import AnnotationError, SettingError
 from followspot.io.video import open_video
-from followspot.ops.propagate import Affinity
 from followspot.tracking.both_ways import _share_of_backward, follow
-from followspot.tracking.presets import Preset, Resolution
+from followspot.tracking.presets import Resolution
 from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Masks, Points
-
-NATIVE = Preset(
-    name="test",
-    source="test",
-    affinity=Affinity(top_k=5, temperature=0.05, radius=3, radius_first=None),
-    context_frames=2,
-    resolution=Resolution(mode="native"),
-)
 
 
 @pytest.fixture
 def video(shift):
     return open_video(np.stack([f.image for f in shift.frames()]), fps=10)
-
-
-@pytest.fixture
-def tracker(encoder):
-    return PropagationTracker(encoder, NATIVE)
 
 
 def iou(a, b):
@@ -49,10 +35,10 @@ def test_first_frame_only_is_the_plain_stream(tracker, video, shift):
         assert a.objects == b.objects
 
 
-def test_backward_from_the_last_frame_mirrors_forward(tracker, shift, encoder):
+def test_backward_from_the_last_frame_mirrors_forward(tracker, shift, encoder, native):
     frames = np.stack([f.image for f in shift.frames()])
     forward = run(tracker, open_video(frames), {0: [Masks(ids=shift.mask(0))]})
-    backward = run(PropagationTracker(encoder, NATIVE), open_video(frames[::-1].copy()), {7: [Masks(ids=shift.mask(0))]})
+    backward = run(PropagationTracker(encoder, native), open_video(frames[::-1].copy()), {7: [Masks(ids=shift.mask(0))]})
     for a, b in zip(forward, backward[::-1], strict=True):
         assert iou(a.masks > 0, b.masks > 0) > 0.97
 
@@ -113,15 +99,15 @@ def test_backward_maps_are_kept_and_used_again(tracker, video, shift, tmp_path):
 
 
 @pytest.mark.parametrize("begin", [2, 5, 6])
-def test_going_on_in_the_middle_equals_one_go(tracker, encoder, video, shift, tmp_path, begin):
+def test_going_on_in_the_middle_equals_one_go(tracker, encoder, video, shift, tmp_path, begin, native):
     given = {1: [Points(xy=shift.point(1), names=("p",))], 4: [Masks(ids=shift.mask(4))]}
     whole = run(tracker, video, given, scratch=tmp_path)
-    partial = PropagationTracker(encoder, NATIVE)
+    partial = PropagationTracker(encoder, native)
     for _, answer in follow(partial, video, given, scratch=tmp_path):
         if answer.index == begin - 1:
             break
     state = partial.state()
-    other = PropagationTracker(encoder, NATIVE)
+    other = PropagationTracker(encoder, native)
     other.restore(state, video.frame)
     rest = run(other, video, given, scratch=tmp_path, begin=begin)
     for a, b in zip(whole[begin:], rest, strict=True):

@@ -13,7 +13,7 @@ from followspot.tracking.presets import Preset, Resolution
 from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Boxes, Frame, Masks, Points
 
-NATIVE = Preset(
+native = Preset(
     name="test",
     source="test",
     affinity=Affinity(top_k=5, temperature=0.05, radius=3, radius_first=None),
@@ -21,11 +21,6 @@ NATIVE = Preset(
     resolution=Resolution(mode="native"),
 )
 SIZE, GRID = (48, 80), (12, 20)
-
-
-@pytest.fixture
-def tracker(encoder):
-    return PropagationTracker(encoder, NATIVE)
 
 
 @pytest.fixture
@@ -80,8 +75,8 @@ def test_redraw_touches_nothing_but_frames(books):
 
 
 @pytest.mark.parametrize("recursion", ["soft", "hard"])
-def test_a_box_moves_with_what_is_in_it(encoder, shift, recursion):
-    tracker = PropagationTracker(encoder, replace(NATIVE, recursion=recursion))
+def test_a_box_moves_with_what_is_in_it(encoder, shift, recursion, native):
+    tracker = PropagationTracker(encoder, replace(native, recursion=recursion))
     answers = list(tracker.stream(shift.frames(), {0: [Boxes(xyxy=shift.box(0), names=("b",))]}))
     for t, answer in enumerate(answers):
         assert np.abs(box_of(answer) - shift.box(t)[0]).max() < 1
@@ -111,13 +106,13 @@ def test_a_loose_box_follows_the_object_and_not_the_background(tracker, shift):
         assert np.abs(middle - shift.box(t)[0].reshape(2, 2).mean(0)).max() < 3
 
 
-def test_a_box_that_begins_partly_outside_keeps_its_size(encoder):
+def test_a_box_that_begins_partly_outside_keeps_its_size(encoder, native):
     rng = np.random.default_rng(0)
     back = rng.integers(0, 255, (48, 120, 3), dtype=np.uint8)
     frames = [
         Frame(image=np.ascontiguousarray(back[:, 20 - 4 * t : 100 - 4 * t]), index=t, time_seconds=t / 10, name=str(t)) for t in range(5)
     ]
-    tracker = PropagationTracker(encoder, NATIVE)
+    tracker = PropagationTracker(encoder, native)
     answers = list(tracker.stream(frames, {0: [Boxes(xyxy=np.array([[-12.0, 10, 16, 38]]), names=("b",))]}))
     np.testing.assert_allclose(answers[0].objects[0].box, (-12, 10, 16, 38))
     np.testing.assert_allclose(box_of(answers[2]), (0, 10, 24, 38), atol=2)
@@ -142,12 +137,12 @@ def test_a_correction_counts_from_then_on(tracker, shift):
     assert np.abs(box_of(answer) - shift.box(3)[0]).max() < 4
 
 
-def test_state_goes_on_bit_for_bit(encoder, shift):
-    whole = PropagationTracker(encoder, NATIVE)
+def test_state_goes_on_bit_for_bit(encoder, shift, native):
+    whole = PropagationTracker(encoder, native)
     whole.start(shift.frame(0), [Boxes(xyxy=shift.box(0) + np.array([-3.0, 0, 2, 1]), names=("b",))])
     for t in range(1, 4):
         whole.step(shift.frame(t))
-    again = PropagationTracker(encoder, NATIVE)
+    again = PropagationTracker(encoder, native)
     again.restore(whole.state(), shift.frame)
     for t in range(4, 8):
         assert whole.step(shift.frame(t)).objects == again.step(shift.frame(t)).objects

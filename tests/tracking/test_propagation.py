@@ -8,24 +8,10 @@ import torch
 
 from followspot.errors import AnnotationError, SettingError, VideoError
 from followspot.io.video import open_video
-from followspot.ops.propagate import Affinity
 from followspot.tracking.base import Tracker
-from followspot.tracking.presets import PRESETS, Preset, Resolution
+from followspot.tracking.presets import PRESETS, Resolution
 from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Boxes, Frame, Keypoints, LabelMaps, Masks, Points
-
-NATIVE = Preset(
-    name="test",
-    source="test",
-    affinity=Affinity(top_k=5, temperature=0.05, radius=3, radius_first=None),
-    context_frames=2,
-    resolution=Resolution(mode="native"),
-)
-
-
-@pytest.fixture
-def tracker(encoder):
-    return PropagationTracker(encoder, NATIVE)
 
 
 def iou(a, b):
@@ -151,21 +137,21 @@ def test_an_object_that_leaves_is_lost(tracker, shift):
     assert all(o.confidence < 0.5 for o in answer.objects)
 
 
-def test_without_confidence_nothing_is_claimed(encoder, shift):
-    tracker = PropagationTracker(encoder, NATIVE, confidence=False)
+def test_without_confidence_nothing_is_claimed(encoder, shift, native):
+    tracker = PropagationTracker(encoder, native, confidence=False)
     tracker.start(shift.frame(0), [Masks(ids=shift.mask(0)), Points(xy=shift.point(0), names=("p",))])
     answer = tracker.step(shift.frame(1))
     assert [o.confidence for o in answer.objects] == [None, None]
     assert answer.objects[1].points[0].confidence is None
 
 
-def test_state_goes_on_bit_for_bit(encoder, shift):
+def test_state_goes_on_bit_for_bit(encoder, shift, native):
     given = [Masks(ids=shift.mask(0)), Points(xy=shift.point(0), names=("p",)), Boxes(xyxy=shift.box(0), names=("b",))]
-    whole = PropagationTracker(encoder, NATIVE)
+    whole = PropagationTracker(encoder, native)
     whole.start(shift.frame(0), given)
     for t in range(1, 4):
         whole.step(shift.frame(t), [Masks(ids=shift.mask(2, value=3))] if t == 2 else ())
-    again = PropagationTracker(encoder, NATIVE)
+    again = PropagationTracker(encoder, native)
     again.restore(whole.state(), shift.frame)
     for t in range(4, 8):
         a, b = whole.step(shift.frame(t)), again.step(shift.frame(t))
@@ -202,8 +188,8 @@ def test_presets_have_the_published_values():
     assert not PRESETS["timecycle"].affinity.renormalize
 
 
-def test_hard_recursion_remembers_the_decoded_answer(encoder, shift):
-    tracker = PropagationTracker(encoder, replace(NATIVE, recursion="hard"))
+def test_hard_recursion_remembers_the_decoded_answer(encoder, shift, native):
+    tracker = PropagationTracker(encoder, replace(native, recursion="hard"))
     given = [Masks(ids=shift.mask(0)), Boxes(xyxy=shift.box(0), names=("b",)), Points(xy=shift.point(0), names=("p",))]
     tracker.start(shift.frame(0), given)
     answer = tracker.step(shift.frame(1))
@@ -213,12 +199,12 @@ def test_hard_recursion_remembers_the_decoded_answer(encoder, shift):
     assert iou(answer.masks == 1, shift.mask(1) == 1) > 0.7
 
 
-def test_255_masks(encoder):
+def test_255_masks(encoder, native):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (64, 68, 3), dtype=np.uint8)
     ids = np.zeros((64, 68), np.uint8)
     ids.reshape(16, 4, 17, 4)[:] = (np.arange(16 * 17).reshape(16, 1, 17, 1) % 256).astype(np.uint8)
-    tracker = PropagationTracker(encoder, NATIVE, confidence=False)
+    tracker = PropagationTracker(encoder, native, confidence=False)
     frame = Frame(image=image, index=0, time_seconds=0, name="0")
     tracker.start(frame, [Masks(ids=ids)])
     answer = tracker.step(replace(frame, index=1))
