@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from followspot.tracking.presets import PRESETS, Preset, Resolution
     from followspot.tracking.propagation import PropagationTracker
     from followspot.tracking.suggestion import suggest
-    from followspot.types import Boxes, Frame, Keypoints, LabelMaps, Masks, Points, Suggestion, TrackedFrame, TrackedObject, TrackedPoint
+    from followspot.types import (
+        Boxes,
+        Frame,
+        Keypoints,
+        LabelMaps,
+        Masks,
+        Points,
+        Suggestion,
+        Track,
+        TrackedFrame,
+        TrackedObject,
+        TrackedPoint,
+    )
     from followspot.viz.overlay import contact_sheet, draw
 
 _HOMES = {
@@ -52,6 +64,7 @@ _HOMES = {
         "Masks",
         "Points",
         "Suggestion",
+        "Track",
         "TrackedFrame",
         "TrackedObject",
         "TrackedPoint",
@@ -77,6 +90,7 @@ __all__ = [
     "Resolution",
     "Suggestion",
     "SyntheticVideo",
+    "Track",
     "TrackResult",
     "TrackedFrame",
     "TrackedObject",

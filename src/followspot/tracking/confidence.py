@@ -84,7 +84,7 @@ class Calibration:
     precision: float
     entropy: float
     growth: float
-    """Weight of \\|growth\\|."""
+    """Weight of the size of growth, whatever its sign."""
     blur: float
     strange: float
 
