@@ -1,7 +1,7 @@
 """Point at something in one frame of a video and follow it through the whole video.
 
 >>> import followspot as fs
->>> tracker = fs.PropagationTracker("descriptor")                                              # doctest: +SKIP
+>>> tracker = fs.PropagationTracker()                                                          # doctest: +SKIP
 >>> with fs.open_video("tennis.mp4") as video:                                                 # doctest: +SKIP
 ...     for frame, answer in fs.follow(tracker, video, {0: [fs.read_mask("first.png")]}):
 ...         print(answer.objects[0].box, answer.objects[0].confidence)

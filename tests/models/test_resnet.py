@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from followspot.errors import EncoderError, SettingError
-from followspot.models.resnet import ResNet, load_resnet
+from followspot.models.encoder import load_encoder
+from followspot.models.resnet import ResNet
 from followspot.models.weights import load_into
 
 
@@ -68,13 +69,13 @@ def test_prefix_equals_torchvision_as_it_is(models):
 def test_load_from_a_file(models, tmp_path, depth):
     oracle = randomise(getattr(models, f"resnet{depth}")())
     torch.save({"state_dict": {f"module.{key}": value for key, value in oracle.state_dict().items()}}, tmp_path / "w.pth")
-    encoder = load_resnet(depth, tmp_path / "w.pth")
+    encoder = load_encoder(f"resnet{depth}", weights=tmp_path / "w.pth")
     assert not encoder.training
     assert torch.equal(encoder.layer3[0].conv1.weight, oracle.layer3[0].conv1.weight)
     assert "fc.weight" in encoder.unused_weights
     other = 68 - depth
     with pytest.raises(EncoderError, match=r"w\.pth (lacks|has|also holds) "):
-        load_resnet(other, tmp_path / "w.pth")
+        load_encoder(f"resnet{other}", weights=tmp_path / "w.pth")
 
 
 def test_odd_settings():

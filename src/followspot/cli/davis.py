@@ -49,7 +49,7 @@ def evaluate(
 
             preset = build_preset(propagation)
             settings = {"encoder": str(encoder), "preset": str(preset)}
-            name = f"{encoder.encoder}-{preset.name}".replace(":", "-").replace("/", "-").replace(" ", "-")
+            name = f"{encoder.encoder or (encoder.weights.stem if encoder.weights else 'followspot')}-{preset.name}".replace(":", "-").replace("/", "-").replace(" ", "-")
             run = davis_run(build_tracker(encoder, propagation, confidence=False), on_frame=frames)
         folder = out if out is not None else Path("out") / f"davis-{split}-{name}"
         report = davis.evaluate(dataset, run, folder, settings=settings, workers=workers)

@@ -22,8 +22,9 @@ _PROPAGATION = Group("Propagation: a preset, and values that differ from it", so
 class EncoderOptions:
     """What the tracker sees with."""
 
-    encoder: str = "descriptor"
-    """descriptor (no learning), resnet18, resnet50, or timm:NAME (extra "backbones"); random:NAME is untrained."""
+    encoder: str | None = None
+    """followspot (the default), descriptor (no learning), a network such as resnet18, or timm:NAME (extra "backbones"); random:NAME is
+    untrained. Without it, --weights says which network it is for."""
     weights: Path | None = None
     """Weights file of the encoder (.safetensors, .pth)."""
     stride: int | None = None

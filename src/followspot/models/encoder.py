@@ -4,8 +4,6 @@ An encoder turns frames into a grid of feature vectors. To the trackers a hand-m
 same thing: something with ``name``, ``dim``, ``stride`` and ``receives`` that is called with RGB frames.
 """
 
-import difflib
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
@@ -17,10 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from followspot.errors import EncoderError, SettingError
+from followspot.models.weights import load_into, load_weights
 
 Receives = Literal["rgb", "lab", "L"]
 
-_NAMES = ("descriptor", "resnet18", "resnet50", "random:resnet18", "random:resnet50")
+DEFAULT_ENCODER = "followspot"
+"""The encoder that followspot ships: its weights lie beside this file, with their card (docs/model-card.md)."""
+SHIPPED_WEIGHTS = Path(__file__).with_name("followspot.safetensors")
 # Untrained encoders are baselines, so their weights are drawn from this fixed seed and results repeat.
 _RANDOM_SEED = 0
 
@@ -43,13 +44,14 @@ class Encoder(Protocol):
         ...
 
 
-def load_encoder(name: str, *, stride: int | None = None, weights: Path | None = None) -> Encoder:
+def load_encoder(name: str | None = None, *, stride: int | None = None, weights: Path | None = None) -> Encoder:
     """Get an encoder by name, in eval mode.
 
     Args:
-        name: ``"descriptor"`` (no learning); ``"resnet18"`` or ``"resnet50"`` with ``weights``; ``"timm:<model>"`` for any network of
-            timm, with its published weights or those of ``weights``; ``"random:<any of the networks>"`` for an untrained baseline.
-        stride: pixels a feature cell; None takes the encoder's default (8, or a vision transformer's patch size).
+        name: ``"followspot"``, the default, with the weights that are shipped; ``"descriptor"`` (no learning); a network of :mod:`followspot.models.networks` with ``weights``; ``"timm:<model>"`` for any
+            network of timm, with its published weights or those of ``weights``; ``"random:<any of the networks>"`` for an untrained
+            baseline. None takes what the card of ``weights`` names, and without weights the default.
+        stride: pixels a feature cell; None takes what the card says, or the encoder's default (8, or a vision transformer's patch size).
         weights: a ``.safetensors``, ``.pt`` or ``.pth`` file.
 
     Returns:
@@ -63,18 +65,28 @@ def load_encoder(name: str, *, stride: int | None = None, weights: Path | None =
     >>> encoder.name, encoder.stride, encoder.receives
     ('descriptor', 8, 'lab')
     """
-    bare = name.removeprefix("random:")
-    untrained = bare != name
-    if untrained and weights is not None:
-        raise EncoderError(f"encoder {name!r} is untrained by name but --weights {weights} is given; use {bare!r} to load the file")
-    build = _builder(name, bare, untrained)
-    if not untrained:
-        return build(stride, weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_RANDOM_SEED)
-        encoder = build(stride, None)
-    encoder.name = name
-    return encoder
+    from followspot.models.networks import build_network
+
+    if weights is None and name in (None, DEFAULT_ENCODER):
+        encoder = _trained(None, stride=stride, weights=SHIPPED_WEIGHTS)
+        encoder.name = DEFAULT_ENCODER
+        return encoder
+    if name == DEFAULT_ENCODER:
+        raise EncoderError(f"encoder {name!r} has its own weights but --weights {weights} is given; drop --encoder to use what that file names")
+    if name is not None and name.startswith("random:"):
+        return _untrained(name, stride=stride, weights=weights)
+    if name is not None and name.startswith("timm:") and len(name) > len("timm:"):
+        from followspot.models.timm import load_timm
+
+        return load_timm(name.removeprefix("timm:"), stride=stride, weights=weights)
+    if name == "descriptor":
+        if weights is not None:
+            raise EncoderError(f"encoder 'descriptor' learns nothing and takes no weights, got {weights}; drop --weights or name a network")
+        return _evaluated(build_network(name, stride=stride))
+    if weights is None:
+        build_network(str(name), stride=stride)
+        raise EncoderError(f"encoder {name!r} needs trained weights; pass --weights FILE, or use 'random:{name}' for an untrained baseline")
+    return _trained(name, stride=stride, weights=weights)
 
 
 def encode_image(encoder: Encoder, image: NDArray[np.uint8], *, size: tuple[int, int]) -> Tensor:
@@ -128,43 +140,44 @@ def check_frames(frames: Tensor, *, stride: int, name: str) -> None:
         raise SettingError(f"{name!r} takes frames whose sides are multiples of {stride}, got {height}x{width}; resize them first")
 
 
-def _builder(name: str, bare: str, untrained: bool) -> Callable[[int | None, Path | None], Encoder]:
-    """The function that builds a family; families are imported only when asked for, as timm takes seconds."""
-    if name == "descriptor":
-        return _build_descriptor
-    if bare in ("resnet18", "resnet50"):
-        return lambda stride, weights: _build_resnet(bare, stride=stride, weights=weights, untrained=untrained)
-    if bare.startswith("timm:") and len(bare) > len("timm:"):
-        return lambda stride, weights: _build_timm(bare, stride=stride, weights=weights, untrained=untrained)
-    near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.0)[0]
-    raise EncoderError(
-        f"no encoder is called {name!r}; did you mean {near!r}? There are descriptor, resnet18, resnet50, timm:<model>, random:<network>"
-    )
+def _untrained(name: str, *, stride: int | None, weights: Path | None) -> Encoder:
+    from followspot.models.networks import build_network
 
-
-def _build_descriptor(stride: int | None, weights: Path | None) -> Encoder:
-    from followspot.models.descriptor import Descriptor
-
+    bare = name.removeprefix("random:")
     if weights is not None:
-        raise EncoderError(f"encoder 'descriptor' learns nothing and takes no weights, got {weights}; drop --weights or name a network")
-    return Descriptor(stride=8 if stride is None else stride).eval()
+        raise EncoderError(f"encoder {name!r} is untrained by name but --weights {weights} is given; use {bare!r} to load the file")
+    if bare == "descriptor":
+        raise EncoderError(f"no encoder is called {name!r}: the descriptor has nothing to learn; use 'descriptor'")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_RANDOM_SEED)
+        encoder = _evaluated(build_network(bare, stride=stride))
+    encoder.name = name
+    return encoder
 
 
-def _build_resnet(bare: str, *, stride: int | None, weights: Path | None, untrained: bool) -> Encoder:
-    from followspot.models.resnet import ResNet, load_resnet
+def _trained(name: str | None, *, stride: int | None, weights: Path) -> Encoder:
+    from followspot.models.networks import build_network
 
-    depth = int(bare.removeprefix("resnet"))
-    if untrained:
-        return ResNet(depth, stride=8 if stride is None else stride).eval()
-    if weights is None:
-        raise EncoderError(f"encoder {bare!r} needs trained weights; pass --weights FILE, or use 'random:{bare}' for an untrained baseline")
-    return load_resnet(depth, weights, stride=8 if stride is None else stride)
+    if name is not None:
+        build_network(name, stride=stride)
+    state, card = load_weights(weights)
+    named = card.get("encoder")
+    if name is None and not isinstance(named, str):
+        raise EncoderError(f"{weights.name} does not say which network it is for; name it with --encoder")
+    kept = card.get("stride")
+    encoder = build_network(
+        name or str(named), stride=stride if stride is not None or not isinstance(kept, int) else kept, dim=card.get("dim")
+    )
+    module = cast(nn.Module, encoder)
+    unused = load_into(module, state, source=weights.name, unused=getattr(encoder, "ignored_weights", ()))
+    encoder.unused_weights = unused  # type: ignore[attr-defined]
+    encoder.card = card  # type: ignore[attr-defined]
+    return _evaluated(encoder)
 
 
-def _build_timm(bare: str, *, stride: int | None, weights: Path | None, untrained: bool) -> Encoder:
-    from followspot.models.timm import load_timm
-
-    return load_timm(bare.removeprefix("timm:"), stride=stride, weights=weights, pretrained=not untrained)
+def _evaluated(encoder: Encoder) -> Encoder:
+    cast(nn.Module, encoder).eval()
+    return encoder
 
 
 def _device_of(encoder: Encoder) -> torch.device:

@@ -10,8 +10,7 @@ The fourth stage does not exist here; both papers drop it for tracking.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,10 @@ from torch.nn import functional
 
 from followspot.errors import SettingError
 from followspot.models.encoder import check_frames
-from followspot.models.weights import load_into, load_weights
 
 # Statistics of ImageNet in sRGB, the normalisation that torchvision-layout checkpoints are trained with.
 _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
-# Parts of full classification networks that this encoder has no place for.
-_UNUSED: Final = ("layer4.", "fc.")
 _BLOCKS: Final = {18: (2, 2, 2), 50: (3, 4, 6)}
 
 
@@ -43,6 +39,8 @@ class ResNet(nn.Module):
     torch.Size([1, 256, 4, 6])
     """
 
+    ignored_weights: ClassVar[tuple[str, ...]] = ("layer4.", "fc.")
+    """Parts of full classification networks that this encoder has no place for."""
     mean: Tensor
     std: Tensor
 
@@ -122,24 +120,6 @@ class Bottleneck(nn.Module):
         x = functional.relu(self.bn1(self.conv1(x)))
         x = functional.relu(self.bn2(self.conv2(x)))
         return functional.relu(self.bn3(self.conv3(x)) + shortcut)
-
-
-def load_resnet(depth: int, weights: Path, *, stride: int = 8) -> ResNet:
-    """Build a ResNet and fill it from a file.
-
-    Args:
-        depth: 18 or 50.
-        weights: a file in torchvision's layout; its fourth stage and classifier may be there and are listed in ``.unused_weights``.
-        stride: 8 or 4.
-
-    Raises:
-        EncoderError: the file is unusable or belongs to another network.
-        SettingError: another depth or stride.
-    """
-    encoder = ResNet(depth, stride=stride)
-    state, encoder.card = load_weights(weights)
-    encoder.unused_weights = load_into(encoder, state, source=weights.name, unused=_UNUSED)
-    return encoder.eval()
 
 
 def _stage(

@@ -26,7 +26,7 @@ class PropagationTracker:
     """Follows masks, boxes, points, keypoints and soft maps through a video, all in one pass.
 
     Args:
-        encoder: an `Encoder`, or the name of one (``"descriptor"``, ``"timm:vit_small_patch8_224.dino"`` ...).
+        encoder: an `Encoder`, or the name of one (``"descriptor"``, ``"timm:vit_small_patch8_224.dino"`` ...); None takes the shipped one.
         preset: propagation settings, or the name of a preset.
         confidence: also say how sure each answer is and which objects are lost; costs about a tenth of the time.
         device: ``"auto"`` takes a CUDA device if there is one, else the CPU.
@@ -38,14 +38,14 @@ class PropagationTracker:
 
     def __init__(
         self,
-        encoder: Encoder | str = "descriptor",
+        encoder: Encoder | str | None = None,
         preset: Preset | str = "default",
         *,
         confidence: bool = True,
         device: str = "auto",
     ) -> None:
         self.preset = find_preset(preset) if isinstance(preset, str) else preset
-        self.encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        self.encoder = load_encoder(encoder) if encoder is None or isinstance(encoder, str) else encoder
         self.confidence = confidence
         self.device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
         if isinstance(self.encoder, torch.nn.Module):

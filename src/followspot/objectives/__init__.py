@@ -1,0 +1,1 @@
+"""Objectives: unlabelled clips in, a loss out. One file, one paper."""
