@@ -1,7 +1,7 @@
 """Make the encoder that followspot ships from a finished run: ``python results/ship_default.py RUN/encoder.safetensors``.
 
-Puts the trained network beside the descriptor, weights the two as results/default.md found best, and writes half-precision weights with their
-card to ``src/followspot/models/followspot.safetensors``.
+Puts the trained network beside the descriptor, weights the two as results/default.md found best, and writes half-precision weights with
+their card to ``src/followspot/models/followspot.safetensors``.
 """
 
 import argparse

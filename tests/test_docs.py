@@ -87,6 +87,7 @@ def test_mentioned_option_exists(option):
         ["download", "kinetics"],
         ["prepare"],
         ["train"],
+        ["adapt"],
     ]
     known = set()
     for command in commands:

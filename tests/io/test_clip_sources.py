@@ -87,6 +87,9 @@ def test_a_table_takes_source_licence_and_weight_along(tmp_path):
     assert (one.source, one.licence, one.weight, one.listed) == ("some/repo", "CC BY 4.0", 0.25, 91)
     assert (two.source, two.licence, two.weight, two.listed, two.kind) == ("main/b.mp4", "", 1.0, None, "problem")
     assert [source.origin for source in find_sources([tmp_path / "clips.csv"], only="main/b*")] == ["main/b.mp4"]
+    assert [source.origin for source in find_sources([tmp_path / "clips.csv"], only="main/*", without="*/b*")] == ["main/a.mp4"]
+    with pytest.raises(DatasetError, match=r"nothing is left \(only 'main/b\*', without '\*b\*'\)"):
+        find_sources([tmp_path / "clips.csv"], only="main/b*", without="*b*")
 
 
 @pytest.mark.parametrize(
@@ -191,5 +194,5 @@ def test_nothing_to_find_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match=r"nowhere does not exist"):
         find_sources([tmp_path / "nowhere"])
     (tmp_path / "a.mp4").write_bytes(b"x")
-    with pytest.raises(DatasetError, match=r"nothing fits 'b\*' in"):
+    with pytest.raises(DatasetError, match=r"nothing is left \(only 'b\*'\) of"):
         find_sources([tmp_path], only="b*")

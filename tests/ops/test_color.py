@@ -25,7 +25,7 @@ def pixel(*values):
         ((0.5, 0.5, 0.5), (53.39, 0.0, 0.0)),
     ],
 )
-def test_known_colours(rgb, lab):
+def test_f030_known_colours(rgb, lab):
     torch.testing.assert_close(rgb_to_lab(pixel(*rgb)).flatten(), torch.tensor(lab, dtype=torch.float64), atol=0.02, rtol=0)
 
 

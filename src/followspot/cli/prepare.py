@@ -39,6 +39,8 @@ class ChoiceOptions:
 
     only: str | None = None
     """Pattern that the path must fit, as in "main/*"."""
+    without: str | None = None
+    """Pattern that the path must not fit, as in "*davis*"."""
     drop_duplicates: bool = False
     """Keep one of several clips with the same pictures."""
     drop_static: bool = False
@@ -74,16 +76,17 @@ def prepare(
     if out is None and list_file is None:
         raise SettingError("nothing to write: add --out STORE, or --list FILE.csv for the index alone")
     if list_file is not None:
-        _write_list(source, list_file, only=choice.only)
+        _write_list(source, list_file, choice=choice)
     if out is not None:
         _prepare(source, out, licence=licence, workers=workers, clips=clips, choice=choice)
 
 
-def _write_list(given: list[Path], path: Path, *, only: str | None) -> None:
+def _write_list(given: list[Path], path: Path, *, choice: ChoiceOptions) -> None:
     from followspot.io.clip_lists import write_list
     from followspot.io.clip_sources import find_sources
 
-    folders = [(found.path, found.frames or 0) for found in find_sources(given, only=only) if found.kind == "frames"]
+    sources = find_sources(given, only=choice.only, without=choice.without)
+    folders = [(found.path, found.frames or 0) for found in sources if found.kind == "frames"]
     if not folders:
         raise SettingError(f"--list {path} would be empty: there are no frame folders, and only these are listed; leave it out")
     write_list(path, folders)
@@ -113,7 +116,7 @@ def _prepare(given: list[Path], out: Path, *, licence: str, workers: int | None,
         retry_skipped=choice.retry_skipped,
     )
     with Stages("videos") as progress:
-        report = prepare(given, out, settings=settings, workers=workers, only=choice.only, progress=progress)
+        report = prepare(given, out, settings=settings, workers=workers, only=choice.only, without=choice.without, progress=progress)
     print(report.table())
     print(
         f"{out}: {report.clips} clips, {report.size / 1e6:.1f} MB, {report.worked} of {len(report.rows)} sources in {report.seconds:.1f} s"

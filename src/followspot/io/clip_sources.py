@@ -82,13 +82,14 @@ class ClipSource:
         return image_folder(self.path) if self.kind == "frames" else open_video(self.path)
 
 
-def find_sources(given: Sequence[Path], *, only: str | None = None) -> list[ClipSource]:
+def find_sources(given: Sequence[Path], *, only: str | None = None, without: str | None = None) -> list[ClipSource]:
     """Everything that clips can be made of, and everything that was met but cannot be used.
 
     Args:
         given: folders, video files and lists, in any mixture. In a folder every video is a clip, and so is every folder that holds
             images; hidden files are passed over, all others are named with the reason why they are not used.
         only: a pattern such as ``main/*`` that the path relative to what was given must fit.
+        without: a pattern such as ``*davis*`` that it must not fit.
 
     Returns:
         In natural order of their origin, each file or folder once.
@@ -100,10 +101,12 @@ def find_sources(given: Sequence[Path], *, only: str | None = None) -> list[Clip
     for path in given:
         for source in _sources_of(Path(path).expanduser()):
             found.setdefault(source.path.absolute(), source)
-    pattern = re.compile(_translate(only)) if only is not None else None
-    kept = [source for source in found.values() if pattern is None or pattern.fullmatch(source.origin)]
+    wanted, unwanted = (None if pattern is None else re.compile(_translate(pattern)) for pattern in (only, without))
+    kept = [source for source in found.values() if wanted is None or wanted.fullmatch(source.origin)]
+    kept = [source for source in kept if unwanted is None or not unwanted.fullmatch(source.origin)]
     if not kept:
-        what = f"nothing fits {only!r} in" if found else "there is nothing in"
+        limits = [f"only {only!r}"] * (only is not None) + [f"without {without!r}"] * (without is not None)
+        what = f"nothing is left ({', '.join(limits)}) of" if found else "there is nothing in"
         raise DatasetError(f"{what} {', '.join(map(str, given))}; give folders of videos or frames, video files, or a list of them")
     return sorted(kept, key=lambda source: natural_key(source.origin))
 

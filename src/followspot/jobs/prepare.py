@@ -54,6 +54,7 @@ def prepare(
     settings: PrepareSettings,
     workers: int | None = None,
     only: str | None = None,
+    without: str | None = None,
     progress: Progress | None = None,
 ) -> PrepareReport:
     """Make a store of clips, or add to one.
@@ -64,6 +65,7 @@ def prepare(
         settings: what to make and what to leave out.
         workers: processes; None: one for each core.
         only: a pattern that the relative path of a source must fit.
+        without: a pattern that it must not fit.
         progress: told ``("preparing", done, total)``.
 
     Returns:
@@ -77,7 +79,7 @@ def prepare(
     if workers is not None and workers < 1:
         raise SettingError(f"{workers} workers cannot work; give 1 or more")
     begun = time.monotonic()
-    sources = find_sources(given, only=only)
+    sources = find_sources(given, only=only, without=without)
     with Ledger(out, settings.clips) as ledger:
         run = _Run(ledger, settings, progress)
         run.work(sources, workers or os.cpu_count() or 1)
