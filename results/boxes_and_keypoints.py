@@ -97,9 +97,8 @@ def main() -> None:
         every.append(follow_joints(tracker, images, given.data / "keypoints" / f"{name}.json"))
         print(f"{name}: {np.mean(every[-1] <= NEAR):.3f} of {len(every[-1])} joints near, median {np.median(every[-1]):.1f} px", flush=True)
     joints = np.concatenate(every)
-    print(
-        f"boxes {np.mean(overlaps):.3f}; joints near {np.mean(joints <= NEAR):.3f}, median {np.median(joints):.1f} px ({tracker.encoder.name})"
-    )
+    found = f"joints near {np.mean(joints <= NEAR):.3f}, median {np.median(joints):.1f} px"
+    print(f"{tracker.encoder.name}: boxes {np.mean(overlaps):.3f}; {found}")
 
 
 if __name__ == "__main__":

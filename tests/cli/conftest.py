@@ -101,7 +101,7 @@ def contents():
 @pytest.fixture(scope="session")
 def quick():
     """Options that make a run quick."""
-    return ("--resolution", "96", "--device", "cpu")
+    return ("--resolution", "96", "--device", "cpu", "--encoder", "descriptor")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from followspot.io.masks import write_mask
 
 FRAMES = 5
 SEEDS = {"one": 1, "two": 2}
-QUICK = ("--resolution", "64", "--device", "cpu", "--workers", "1")
+QUICK = ("--resolution", "64", "--device", "cpu", "--workers", "1", "--encoder", "descriptor")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """``followspot evaluate davis`` and ``followspot score davis``."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,11 +47,12 @@ def evaluate(
     with Stages() as frames:
         if baseline is None:
             from followspot.jobs.davis import davis_run
+            from followspot.models.weights import weights_id
 
-            preset = build_preset(propagation)
-            settings = {"encoder": str(encoder), "preset": str(preset)}
-            name = f"{encoder.encoder or (encoder.weights.stem if encoder.weights else 'followspot')}-{preset.name}".replace(":", "-").replace("/", "-").replace(" ", "-")
-            run = davis_run(build_tracker(encoder, propagation, confidence=False), on_frame=frames)
+            preset, tracker = build_preset(propagation), build_tracker(encoder, propagation, confidence=False)
+            settings = {"encoder": tracker.encoder.name, "weights": weights_id(tracker.encoder), "preset": str(preset)}
+            name = re.sub(r"[:/ ]", "-", f"{encoder.encoder or tracker.encoder.name}-{preset.name}")
+            run = davis_run(tracker, on_frame=frames)
         folder = out if out is not None else Path("out") / f"davis-{split}-{name}"
         report = davis.evaluate(dataset, run, folder, settings=settings, workers=workers)
     _publish(report, folder)

@@ -1,6 +1,7 @@
 """What an adaptation came to."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class AdaptReport:
             "steps": self.steps,
             "clips": self.clips,
             "seconds": round(self.seconds, 1),
-            "check": {"moved": asdict(self.verdict.moved), "returned": asdict(self.verdict.returned)},
+            "check": {"moved": _plain(self.verdict.moved), "returned": _plain(self.verdict.returned)},
             "truth": None if self.truth is None else asdict(self.truth),
         }
         return json.dumps(content, indent=2) + "\n"
@@ -69,6 +70,11 @@ class AdaptReport:
     def save(self) -> None:
         """Write ``report.json`` into the folder."""
         write_atomic(self.folder / "report.json", self.to_json())
+
+
+def _plain(pair: Paired) -> dict[str, float | None]:
+    """JSON has no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(pair).items()}
 
 
 def _row(pair: Paired) -> str:

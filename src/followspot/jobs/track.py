@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from followspot.datasets.davis import read_ids
 from followspot.errors import FollowspotError, TruncatedVideoError
@@ -19,6 +19,7 @@ from followspot.io.files import atomic_path
 from followspot.io.masks import write_mask
 from followspot.io.video import VideoSource, VideoWriter
 from followspot.jobs.folder import RunFolder
+from followspot.models.weights import weights_id
 from followspot.tracking.both_ways import follow
 from followspot.tracking.propagation import PropagationTracker
 from followspot.tracking.suggestion import suggest
@@ -231,7 +232,15 @@ def _fingerprint(
     """One id for source, annotations and settings; a live source is never the same twice."""
     digest = hashlib.sha256()
     digest.update((video.fingerprint() if video.rewindable else f"live {time.time_ns()}").encode())
-    settings = (tracker.encoder.name, _weights_id(tracker), tracker.preset, tracker.confidence, tracker.device.type, both_ways)
+    settings = (
+        version("followspot"),
+        tracker.encoder.name,
+        weights_id(tracker.encoder),
+        tracker.preset,
+        tracker.confidence,
+        tracker.device.type,
+        both_ways,
+    )
     digest.update(repr(settings).encode())
     for index in sorted(annotations):
         for annotation in annotations[index]:
@@ -239,15 +248,6 @@ def _fingerprint(
             for name, value in vars(annotation).items():
                 digest.update(name.encode())
                 digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-    return digest.hexdigest()
-
-
-def _weights_id(tracker: PropagationTracker) -> str:
-    digest = hashlib.sha256()
-    if isinstance(tracker.encoder, torch.nn.Module):
-        for name, values in tracker.encoder.state_dict().items():
-            digest.update(name.encode())
-            digest.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes() if values.ndim else repr(values.item()).encode())
     return digest.hexdigest()
 
 

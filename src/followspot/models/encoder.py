@@ -48,9 +48,10 @@ def load_encoder(name: str | None = None, *, stride: int | None = None, weights:
     """Get an encoder by name, in eval mode.
 
     Args:
-        name: ``"followspot"``, the default, with the weights that are shipped; ``"descriptor"`` (no learning); a network of :mod:`followspot.models.networks` with ``weights``; ``"timm:<model>"`` for any
-            network of timm, with its published weights or those of ``weights``; ``"random:<any of the networks>"`` for an untrained
-            baseline. None takes what the card of ``weights`` names, and without weights the default.
+        name: ``"followspot"``, the default, with the weights that are shipped; ``"descriptor"`` (no learning); a network of
+            :mod:`followspot.models.networks` with ``weights``; ``"timm:<model>"`` for any network of timm, with its published weights or
+            those of ``weights``; ``"random:<any of the networks>"`` for an untrained baseline. None takes what the card of ``weights``
+            names, and without weights the default.
         stride: pixels a feature cell; None takes what the card says, or the encoder's default (8, or a vision transformer's patch size).
         weights: a ``.safetensors``, ``.pt`` or ``.pth`` file.
 
@@ -72,7 +73,9 @@ def load_encoder(name: str | None = None, *, stride: int | None = None, weights:
         encoder.name = DEFAULT_ENCODER
         return encoder
     if name == DEFAULT_ENCODER:
-        raise EncoderError(f"encoder {name!r} has its own weights but --weights {weights} is given; drop --encoder to use what that file names")
+        raise EncoderError(
+            f"encoder {name!r} has its own weights but --weights {weights} is given; drop --encoder to use what that file names"
+        )
     if name is not None and name.startswith("random:"):
         return _untrained(name, stride=stride, weights=weights)
     if name is not None and name.startswith("timm:") and len(name) > len("timm:"):

@@ -1,5 +1,6 @@
 """Weight files: safetensors with a JSON card, and PyTorch checkpoints that hold tensors only."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -106,6 +107,23 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str, un
             raise EncoderError(f"{source} has {key} of shape {got}, expected {expected}; name the network it was trained for")
     module.load_state_dict({key: state.get(key, value) for key, value in own.items()})
     return tuple(extra)
+
+
+def weights_id(module: object) -> str:
+    """One id for the values of an encoder's weights; equal for encoders without any.
+
+    Args:
+        module: an encoder, whether a module or not.
+
+    >>> weights_id(nn.Linear(1, 1)) == weights_id(nn.Linear(1, 1))
+    False
+    """
+    digest = hashlib.sha256()
+    if isinstance(module, nn.Module):
+        for name, values in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(values.cpu().contiguous().view(torch.uint8).numpy().tobytes() if values.ndim else repr(values.item()).encode())
+    return digest.hexdigest()
 
 
 def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
