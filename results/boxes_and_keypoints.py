@@ -10,6 +10,7 @@ counts as found within 24 pixels of the truth (a twentieth of the height).
 import argparse
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from followspot.io.video import open_video
 from followspot.models.encoder import load_encoder
+from followspot.tracking.presets import Resolution, find_preset
 from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Boxes, Keypoints
 
@@ -84,8 +86,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with boxes/, keypoints/ and davis/")
     parser.add_argument("--encoder", help="name; default: what is shipped")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--resolution", type=int, default=480, help="short side at which frames are seen")
     given = parser.parse_args()
-    tracker = PropagationTracker(load_encoder(given.encoder, weights=given.weights), confidence=False)
+    preset = replace(find_preset("default"), resolution=Resolution(pixels=given.resolution))
+    tracker = PropagationTracker(load_encoder(given.encoder, weights=given.weights), preset, confidence=False)
     overlaps = []
     for name, images, truth, origin in BOXES:
         folder = given.data / "boxes" / name

@@ -1,6 +1,11 @@
 """Options and fixtures shared by all tests."""
 
 import os
+import pickle
+import selectors
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +26,71 @@ def shared_data(pytestconfig):
             pytest.fail(f"--shared-data {given} is not a folder")
         pytest.skip("real footage is not on this machine (pass --shared-data FOLDER)")
     return folder
+
+
+class Pair:
+    """Two processes that torchrun might have started; they live on, since torch and Lightning take seconds to import."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(Path(__file__).with_name("one_of_two.py"))]
+        self.processes = [
+            subprocess.Popen(
+                command, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            for rank in ("0", "1")
+        ]
+
+    def start(self, file, name, arguments):
+        for process in self.processes:
+            pickle.dump((file, name, arguments), process.stdin)
+            process.stdin.flush()
+
+    def answers(self):
+        """Of both; the first that fails ends both, as the other may wait for it for ever."""
+        found = {}
+        with selectors.DefaultSelector() as selector:
+            for rank, process in enumerate(self.processes):
+                selector.register(process.stdout, selectors.EVENT_READ, rank)
+            while len(found) < 2:
+                for key, _ in selector.select():
+                    try:
+                        good, found[key.data] = pickle.load(key.fileobj)
+                    except EOFError:
+                        good, found[key.data] = False, "it died"
+                    selector.unregister(key.fileobj)
+                    assert good, f"process {key.data} of 2: {found[key.data]}"
+        return found[0], found[1]
+
+    def end(self):
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="session")
+def in_two_processes():
+    """Runs ``file.name(*arguments)`` in two processes at once; returns a function that waits for what the two return."""
+    pairs = []
+
+    def start(file, name, *arguments):
+        if not pairs:
+            pairs.append(Pair())
+        pairs[0].start(str(file), name, arguments)
+
+        def wait():
+            try:
+                return pairs[0].answers()
+            except BaseException:
+                pairs.pop().end()
+                raise
+
+        return wait
+
+    yield start
+    for pair in pairs:
+        pair.end()

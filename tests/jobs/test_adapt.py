@@ -245,6 +245,8 @@ def test_nothing_to_adapt_to_is_refused(tmp_path):
         adapt([], tmp_path / "out", settings=QUICK)
     with pytest.raises(SettingError, match="minutes = 0 leaves no time"):
         AdaptSettings(minutes=0)
+    with pytest.raises(SettingError, match=r"--set encoder.name=resnet50 cannot be"):
+        AdaptSettings(changes=("encoder.name=resnet50",))
     with pytest.raises(SettingError, match="steps = 0 trains nothing"):
         AdaptSettings(steps=0)
 
@@ -328,8 +330,8 @@ def test_the_true_gain_is_reported_and_decides_nothing(whole, clip, weights, dav
     assert ("frames", "b", 5, 5) in told
     direct = score_truth(load_encoder(weights=weights), source, tmp_path / "direct", weights=weights, device="cpu")
     assert direct == report.truth.before
+    other = out / "run" / "encoder.safetensors"
     with pytest.raises(OutputError):
-        other = out / "run" / "encoder.safetensors"
         score_truth(load_encoder(weights=other), source, tmp_path / "direct", weights=other, device="cpu")
 
 

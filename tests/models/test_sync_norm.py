@@ -1,10 +1,3 @@
-"""Run as a script, this file is one of two processes."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import distributed, nn
@@ -48,9 +41,8 @@ def rows_of(rank):
     return slice(sum(SHARES[:rank]), sum(SHARES[: rank + 1]))
 
 
-def be_one_of_two(rank, folder):
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def be_one_of_two():
+    rank = distributed.get_rank()
     results = {}
     for momentum in (0.1, None):
         model = synchronize_batch_norm(network(momentum))
@@ -66,17 +58,12 @@ def be_one_of_two(rank, folder):
         results["error"] = str(error)
     half = SyncedBatchNorm2d(2, track_running_stats=False)(torch.rand(2, 2, 3, 3, dtype=torch.bfloat16))
     results["half"] = half.dtype
-    torch.save(results, Path(folder, f"{rank}.pt"))
-    distributed.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], env=environment) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+def two(in_two_processes):
+    return in_two_processes(__file__, "be_one_of_two")()
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
@@ -155,7 +142,3 @@ def test_moments_of_one_process_are_those_of_the_batch():
     assert torch.allclose(mean, flat.mean(1))
     assert torch.allclose(variance, flat.var(1, correction=0))
     assert count == 60
-
-
-if __name__ == "__main__":
-    be_one_of_two(int(sys.argv[1]), sys.argv[2])

@@ -3,8 +3,6 @@
 import copy
 import importlib.util
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -338,15 +336,12 @@ def test_training_tells_cells_apart():
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_two_processes_give_the_gradients_of_the_joined_batch(tmp_path):
+def test_two_processes_give_the_gradients_of_the_joined_batch(in_two_processes):
     """B3, for this objective, the random walk and their mixture."""
-    files = [tmp_path / "0.pt", tmp_path / "1.pt"]
-    command = [sys.executable, str(_RANK)]
-    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path / "meet"), str(file)]) for rank, file in enumerate(files)]
+    halves_of_two = in_two_processes(_RANK, "be_one_of_two")
     whole = modern_rank.frames()
     loss, per_sample, *grads = modern_rank.gradients(clips_of(whole))
-    assert [rank.wait(120) for rank in ranks] == [0, 0]
-    halves = [torch.load(file, weights_only=True) for file in files]
+    halves = halves_of_two()
     assert (torch.cat([half[1] for half in halves]) - per_sample).abs().max() <= 1e-6
     for half in halves:
         for got, expected in zip([half[0], *half[2:]], [loss, *grads], strict=True):

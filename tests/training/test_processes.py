@@ -2,11 +2,7 @@
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -130,26 +126,17 @@ def run_and_resume(store, out):
     job.train(parse_recipe(REPLAY), store, again, resume=True, device="cpu", progress=False)
 
 
+def be_one_of_two(store, out):
+    run_and_resume(store, out)
+    return run_all(store, out)
+
+
 @pytest.fixture(scope="module")
-def both(store, tmp_path_factory):
+def both(store, tmp_path_factory, in_two_processes):
     """Gradients and run folders of one process, and of two."""
     root = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # What torchrun sets, without its third process.
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "none"}
-    command = [sys.executable, __file__, str(store), str(root)]
-    processes = [
-        subprocess.Popen(command, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank in ("0", "1")
-    ]
-    alone = run_all(store, root / "one")
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    return alone, [torch.load(root / f"gradients-{rank}.pt") for rank in (0, 1)], root
+    together = in_two_processes(__file__, "be_one_of_two", store, root / "two")
+    return run_all(store, root / "one"), together(), root
 
 
 def differ(one, other):
@@ -187,9 +174,3 @@ def test_f092_each_process_goes_on_with_the_replay_that_it_had(both, store, tmp_
     shutil.copytree(whole, tmp_path / "run")
     with pytest.raises(SettingError, match="the run had 2 processes, each with replay of its own, not 1; resume with as many"):
         job.train(parse_recipe(REPLAY), store, tmp_path / "run", resume=True, device="cpu", progress=False)
-
-
-if __name__ == "__main__":
-    _, given, root = sys.argv
-    run_and_resume(Path(given), Path(root) / "two")
-    torch.save(run_all(Path(given), Path(root) / "two"), Path(root) / f"gradients-{os.environ['RANK']}.pt")

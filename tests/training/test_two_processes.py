@@ -1,13 +1,8 @@
-"""Run as a script, this file is one of two processes that train together."""
+"""Two processes that train together, on a toy."""
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -34,30 +29,16 @@ def found(module):
     return {"state": state, "gradients": module.gradients, "losses": module.losses, "skipped": module.skipped}
 
 
-def be_one_of_two(rank, folder):
-    torch.set_num_threads(1)
-    os.environ["LOCAL_RANK"] = str(rank)
+def be_one_of_two():
     module = trained(strategy=DDPStrategy(process_group_backend="gloo"), devices=2)
     assert "Synced" in repr(module.encoder)
-    torch.save(found(module), Path(folder, f"{rank}.pt"))
+    return found(module)
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    environment = {**os.environ, **shared}
-    running = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], env=environment) for rank in range(2)]
-    assert [process.wait(timeout=150) for process in running] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
-
-
-def test_f094_two_processes_have_the_gradients_of_one_with_the_joined_batch(two):
+def test_f094_two_processes_have_the_gradients_of_one_with_the_joined_batch(in_two_processes):
     """With batch statistics, drawn noise, a frozen layer and a step that is not taken."""
-    one = found(trained())
+    answers = in_two_processes(__file__, "be_one_of_two")
+    one, two = found(trained()), answers()
     assert one["skipped"] == two[0]["skipped"] == two[1]["skipped"] == 1
     assert torch.tensor(one["losses"]).isnan().tolist() == [False, True, False]
     for kind in ("gradients", "state"):
@@ -67,7 +48,3 @@ def test_f094_two_processes_have_the_gradients_of_one_with_the_joined_batch(two)
                 assert (two[rank][kind][name] - value).abs().max() <= 1e-6, name
     means = (torch.tensor(two[0]["losses"]) + torch.tensor(two[1]["losses"])) / 2
     assert torch.allclose(means, torch.tensor(one["losses"]), atol=1e-6, equal_nan=True)
-
-
-if __name__ == "__main__":
-    be_one_of_two(int(sys.argv[1]), sys.argv[2])

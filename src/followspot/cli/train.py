@@ -34,7 +34,7 @@ def train(
         resume: Go on with the run in --out.
         device: Where to compute; auto takes a GPU if there is one.
         devices: Processes on this machine; under torchrun or SLURM theirs count.
-        compile: Compile the encoder: a minute more at the start, faster steps on a GPU.
+        compile: Compile the encoder: a minute more at the start; try whether your steps get faster.
         score_on: Folder in the layout of DAVIS with labelled clips to score the encoder on now and then.
         score_split: Name of a list in its ImageSets.
         show: Print the recipe as YAML and stop.

@@ -65,6 +65,9 @@ class AdaptSettings:
             raise SettingError(f"minutes = {self.minutes:g} leaves no time to train; give a number above 0, such as 5")
         if self.steps is not None and self.steps < 1:
             raise SettingError(f"steps = {self.steps} trains nothing; give 1 or more, or leave it out")
+        for change in self.changes:
+            if change.startswith("encoder."):
+                raise SettingError(f"--set {change} cannot be: what is adapted is the encoder that there is; use --encoder and --weights")
 
 
 def adapt(
@@ -174,7 +177,7 @@ def _recipe(out: Path, start: Path, store: ClipStore, *, settings: AdaptSettings
         return read_recipe(str(kept))
     card = load_weights(start)[1]
     recipe = read_recipe("adapt", changes=settings.changes)
-    encoder = EncoderSettings(name=card["encoder"], stride=card["stride"], dim=card.get("dim"), init=str(start))
+    encoder = EncoderSettings(name=card["encoder"], stride=card["stride"], dim=card.get("dim"), init=str(start.resolve()))
     recipe = replace(recipe, encoder=encoder)
     recipe = replace(recipe, optimizer=replace(recipe.optimizer, freeze={**_norms(recipe), **recipe.optimizer.freeze}))
     if settings.steps is not None:

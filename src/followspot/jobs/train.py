@@ -76,7 +76,7 @@ def train(
         device: ``auto``, ``cpu`` or ``cuda``.
         score: judges the encoder now and then, higher is better; the best is saved as ``best.safetensors``.
         progress: show a bar.
-        compiled: compile the encoder; takes a minute, then steps are faster on a GPU.
+        compiled: compile the encoder; takes a minute, and whether steps get faster depends on network and GPU.
         devices: processes on this machine, unless torchrun or SLURM started several.
 
     Raises:

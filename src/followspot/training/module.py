@@ -51,7 +51,7 @@ class TrainingModule(pl.LightningModule):
     Args:
         recipe: what to train.
         make_loader: called when the processes and the device are known.
-        compiled: compile the encoder (worth it on a GPU).
+        compiled: compile the encoder; not worth it for ResNet-18 on an H200 (36 against 30 ms a step).
     """
 
     def __init__(self, recipe: Recipe, make_loader: MakeLoader, *, compiled: bool = False) -> None:
