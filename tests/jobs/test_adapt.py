@@ -95,7 +95,7 @@ def same(first, second):
 
 def verdict(*, better):
     pair = Paired(before=0.5, after=0.6, difference=0.1, error=0.01, count=7)
-    return Verdict(moved=pair, returned=replace(pair, error=math.inf), better=better, reason="because")
+    return Verdict(moved=pair, returned=replace(pair, error=math.inf), gain=0.1, error=math.inf, better=better, reason="because")
 
 
 def test_a_run_leaves_an_encoder_a_report_and_its_recipe(whole, weights):

@@ -46,6 +46,7 @@ class AdaptReport:
         rows = [("regions moved by a known amount", self.verdict.moved), ("regions that return in real frames", self.verdict.returned)]
         lines = [f"{'mean overlap of':<35}  before   after  change    (standard error)"]
         lines += [f"{name:<35}  {_row(pair)}" for name, pair in rows]
+        lines.append(f"{'both':<35}  {'':6}  {'':6}  {self.verdict.gain:+6.3f}  +-{self.verdict.error:.3f}")
         if self.truth is not None:
             for name, before in self.truth.before.items():
                 after = self.truth.after[name]
@@ -55,6 +56,7 @@ class AdaptReport:
 
     def to_json(self) -> str:
         """Everything in full precision."""
+        both = _plain({"difference": self.verdict.gain, "error": self.verdict.error})
         content = {
             "kept": self.kept,
             "reason": self.verdict.reason,
@@ -62,7 +64,7 @@ class AdaptReport:
             "steps": self.steps,
             "clips": self.clips,
             "seconds": round(self.seconds, 1),
-            "check": {"moved": _plain(self.verdict.moved), "returned": _plain(self.verdict.returned)},
+            "check": {"moved": _plain(asdict(self.verdict.moved)), "returned": _plain(asdict(self.verdict.returned)), "both": both},
             "truth": None if self.truth is None else asdict(self.truth),
         }
         return json.dumps(content, indent=2) + "\n"
@@ -72,9 +74,9 @@ class AdaptReport:
         write_atomic(self.folder / "report.json", self.to_json())
 
 
-def _plain(pair: Paired) -> dict[str, float | None]:
+def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no infinity."""
-    return {name: value if math.isfinite(value) else None for name, value in asdict(pair).items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _row(pair: Paired) -> str:
