@@ -23,9 +23,9 @@ def store(tmp_path_factory):
     return root / "store"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Sums of several threads depend on how many there are."""
+    """Sums of several threads depend on how many there are, and other processes that these tests start have one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
