@@ -48,7 +48,7 @@ _FEWEST = 12
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """How much is looked at. The defaults follow about 60 regions through 12 moved scenes and 50 there and back in 6 places; 25 seconds on one core.
+    """How much is looked at. The defaults follow about 60 regions through 12 moved scenes, and 50 there and back in 6 places.
 
     Raises:
         SettingError: a value is outside its range.
