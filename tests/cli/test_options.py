@@ -76,7 +76,7 @@ def test_resolutions_out_of_range(text):
 
 def test_a_tracker_is_what_the_options_say():
     tracker = build_tracker(EncoderOptions(device="cpu"), PropagationOptions(preset="crw"), confidence=False)
-    assert tracker.encoder.name == "followspot"
+    assert tracker.encoder.name == "descriptor"
     assert tracker.preset == PRESETS["crw"]
     assert not tracker.confidence
     assert tracker.device.type == "cpu"

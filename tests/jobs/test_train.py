@@ -40,13 +40,13 @@ def test_f049_missing_weights_are_reported_not_ignored(tmp_path):
 
 
 def test_f049_the_shipped_encoder_is_a_start_too():
-    shipped = load_encoder()
+    shipped = load_encoder("followspot")
     encoder = build_network("+".join(part.name for part in shipped.parts))
     initialize(encoder, "default")
     frames = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.equal(encoder.eval()(frames), shipped(frames))
-    with pytest.raises(EncoderError, match="the default encoder"):
+    with pytest.raises(EncoderError, match="the shipped encoder"):
         initialize(build_network("resnet18"), "default")
 
 

@@ -23,8 +23,8 @@ class EncoderOptions:
     """What the tracker sees with."""
 
     encoder: str | None = None
-    """followspot (the default), descriptor (no learning), a network such as resnet18, or timm:NAME (extra "backbones"); random:NAME is
-    untrained. Without it, --weights says which network it is for."""
+    """descriptor (the default, no learning), followspot (learnt, shipped), a network such as resnet18, or timm:NAME (extra "backbones");
+    random:NAME is untrained. Without it, --weights says which network it is for."""
     weights: Path | None = None
     """Weights file of the encoder (.safetensors, .pth)."""
     stride: int | None = None

@@ -34,7 +34,7 @@ from followspot.jobs.label_free import Check, CheckSettings, Overlap, check, com
 from followspot.jobs.pace import fit_to_time
 from followspot.jobs.prepare import PrepareSettings, prepare
 from followspot.jobs.train import train
-from followspot.models.encoder import Encoder, load_encoder
+from followspot.models.encoder import SHIPPED_ENCODER, Encoder, load_encoder
 from followspot.models.weights import load_weights, save_weights
 from followspot.training.recipe import EncoderSettings, Recipe, read_recipe
 
@@ -160,7 +160,7 @@ def _start(path: Path, name: str | None, weights: Path | None) -> Path:
     """Keep the encoder to start from, so that the run does not depend on what becomes of the file or the default."""
     if path.is_file():
         return path
-    encoder = load_encoder(name, weights=weights)
+    encoder = load_encoder(SHIPPED_ENCODER if name is None and weights is None else name, weights=weights)
     module = cast(nn.Module, encoder)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         wanted = "give --weights FILE of a network, or an --encoder that learns"

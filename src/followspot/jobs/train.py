@@ -28,7 +28,7 @@ from followspot.datasets.replay_loader import ReplayLoader
 from followspot.datasets.store import ClipStore
 from followspot.errors import OutputError, SettingError
 from followspot.io.files import write_atomic
-from followspot.models.encoder import load_encoder
+from followspot.models.encoder import SHIPPED_ENCODER, load_encoder
 from followspot.models.weights import load_into, load_weights, save_weights
 from followspot.training.callbacks import RunCallbacks, last_checkpoint
 from followspot.training.environment import describe_environment
@@ -122,8 +122,8 @@ def initialize(encoder: nn.Module, source: str) -> None:
         EncoderError: the file is unusable or belongs to another network.
     """
     if source == "default":
-        shipped = cast(nn.Module, load_encoder())
-        load_into(encoder, shipped.state_dict(), source="the default encoder")
+        shipped = cast(nn.Module, load_encoder(SHIPPED_ENCODER))
+        load_into(encoder, shipped.state_dict(), source="the shipped encoder")
         return
     state, _ = load_weights(Path(source))
     load_into(encoder, state, source=Path(source).name, unused=getattr(encoder, "ignored_weights", ()))
