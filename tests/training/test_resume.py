@@ -98,7 +98,8 @@ def test_f085_f092_f097_kill_and_resume_gives_the_losses_of_an_uninterrupted_run
     command += ["--data", str(store), "--out", str(killed)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    at = random.Random().randrange(EVERY, 2 * EVERY)  # any step after a checkpoint will do; the message of a failure names it
+    # Any step after a checkpoint will do; the row of a step is there just before its checkpoint. The message of a failure names the step.
+    at = random.Random().randrange(EVERY + 1, 2 * EVERY + 1)
     train(recipe, store, whole, device="cpu", progress=False)
     kill_when(process, at, killed / "metrics.csv")
     assert process.returncode == -signal.SIGKILL
