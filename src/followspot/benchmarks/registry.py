@@ -1,0 +1,101 @@
+"""Every benchmark by its name on the command line. A module is imported only when its benchmark is opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+from followspot.benchmarks.base import Benchmark
+from followspot.errors import SettingError
+from followspot.io.files import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of a benchmark before it is opened."""
+
+    module: str
+    """In `followspot.benchmarks`."""
+    class_name: str
+    """Constructed as ``Class(data, split=..., protocol=..., **fixed)``."""
+    help: str
+    """One line for ``--help``."""
+    splits: tuple[str, ...]
+    """The usual lists, the default first; others may exist in the data, and the benchmark itself says which."""
+    protocols: tuple[str, ...]
+    """All protocols, the default first."""
+    fixed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Further constructor arguments that the name stands for, such as the year."""
+
+
+_DAVIS = ("official", "preliminary")
+
+NAMES: Mapping[str, Entry] = MappingProxyType(
+    {
+        "davis": Entry(
+            module="davis",
+            class_name="DavisBenchmark",
+            help="DAVIS of the year that has the split: masks, J and F",
+            splits=("val", "train", "test-dev"),
+            protocols=_DAVIS,
+        ),
+        "davis-2016": Entry(
+            module="davis",
+            class_name="DavisBenchmark",
+            help="DAVIS 2016: all objects are one",
+            splits=("val", "train"),
+            protocols=_DAVIS,
+            fixed={"year": "2016"},
+        ),
+        "davis-2017": Entry(
+            module="davis",
+            class_name="DavisBenchmark",
+            help="DAVIS 2017: objects apart",
+            splits=("val", "train", "test-dev"),
+            protocols=_DAVIS,
+            fixed={"year": "2017"},
+        ),
+    }
+)
+"""What `open_benchmark` knows, in the order in which it is listed."""
+
+
+def open_benchmark(name: str, data: Path, *, split: str | None = None, protocol: str | None = None) -> Benchmark:
+    """A benchmark by its name.
+
+    Args:
+        name: one of `NAMES`.
+        data: its folder as it unpacks.
+        split: which list of sequences; None for the usual one.
+        protocol: which of its protocols; None for the official one.
+
+    Returns:
+        The benchmark; no picture has been read yet.
+
+    Raises:
+        SettingError: no benchmark or no protocol of it has that name.
+        DatasetError: the folder, the split or a sequence is missing.
+    """
+    entry = find_entry(name)
+    if protocol is not None and protocol not in entry.protocols:
+        raise SettingError(f'{name} has no protocol "{protocol}"; {_hint(protocol, entry.protocols)}')
+    make = getattr(import_module(f"followspot.benchmarks.{entry.module}"), entry.class_name)
+    return cast(Benchmark, make(Path(data), split=split, protocol=protocol, **entry.fixed))
+
+
+def find_entry(name: str) -> Entry:
+    """What is known of a benchmark.
+
+    Raises:
+        SettingError: there is none of that name; names the nearest one.
+    """
+    if name not in NAMES:
+        raise SettingError(f'unknown benchmark "{name}"; {_hint(name, NAMES)}')
+    return NAMES[name]
+
+
+def _hint(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    near = nearest(name, known)
+    return f'did you mean "{near}"?' if near else "choose from: " + ", ".join(known)
