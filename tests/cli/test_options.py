@@ -4,8 +4,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, build_tracker, parse_resolution
+from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, build_tracker
 from followspot.errors import EncoderError, SettingError
+from followspot.tracking.preset_file import parse_resolution
 from followspot.tracking.presets import PRESETS, Resolution
 
 

@@ -1,15 +1,15 @@
 """Options that several commands share. Torch is imported only when they are used."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
 from followspot.errors import SettingError
 
 if TYPE_CHECKING:
-    from followspot.tracking.presets import Preset, Resolution
+    from followspot.tracking.presets import Preset
     from followspot.tracking.propagation import PropagationTracker
 
 CellCount = Annotated[int | Literal["all"], Parameter(converter=lambda _, tokens: _cells(tokens[0].value))]
@@ -39,7 +39,7 @@ class PropagationOptions:
     """How labels are carried; None keeps the preset's value."""
 
     preset: str = "default"
-    """default, colorization, corrflow, timecycle, uvc or crw."""
+    """default, colorization, corrflow, timecycle, uvc or crw; or a .yaml file, such as the best.yaml of followspot tune."""
     context_frames: int | None = None
     """How many of the last frames are remembered besides the annotated ones."""
     top_k: CellCount | None = None
@@ -74,41 +74,10 @@ def build_preset(options: PropagationOptions) -> "Preset":
     Raises:
         SettingError: a value is outside its range.
     """
-    from followspot.tracking.presets import find_preset
+    from followspot.tracking.preset_file import change_preset, choose_preset
 
-    preset = find_preset(options.preset)
-    of_affinity: dict[str, Any] = {}
-    for name in ("top_k", "radius", "radius_first"):
-        value = getattr(options, name)
-        if value is not None:
-            of_affinity[name] = None if value == "all" else value
-    for name in ("temperature", "window", "normalize", "joint", "renormalize"):
-        if getattr(options, name) is not None:
-            of_affinity[name] = getattr(options, name)
-    changes: dict[str, Any] = {"affinity": replace(preset.affinity, **of_affinity)}
-    for name in ("context_frames", "keep_references", "recursion", "class_normalize"):
-        if getattr(options, name) is not None:
-            changes[name] = getattr(options, name)
-    if options.resolution is not None:
-        changes["resolution"] = parse_resolution(options.resolution)
-    changed = replace(preset, **changes)
-    return changed if changed == preset else replace(changed, name=f"{preset.name} (changed)")
-
-
-def parse_resolution(text: str) -> "Resolution":
-    """A resolution from ``480``, ``square:320`` or ``native``.
-
-    Raises:
-        SettingError: any other text.
-    """
-    from followspot.tracking.presets import Resolution
-
-    mode, colon, number = text.rpartition(":")
-    if text == "native":
-        return Resolution(mode="native")
-    if number.isdecimal() and (mode in ("square", "short") or not colon):
-        return Resolution(mode="square" if mode == "square" else "short", pixels=int(number))
-    raise SettingError(f'resolution "{text}" is not understood; write a short side (480), square:320 or native')
+    given = {name: value for name, value in asdict(options).items() if name != "preset" and value is not None}
+    return change_preset(choose_preset(options.preset), given)
 
 
 def build_tracker(encoder: EncoderOptions, propagation: PropagationOptions, *, confidence: bool) -> "PropagationTracker":
