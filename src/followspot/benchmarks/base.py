@@ -90,3 +90,26 @@ class Benchmark(Protocol):
             DatasetError: the frame, its result or its truth is not there.
         """
         ...
+
+
+@runtime_checkable
+class Submission(Protocol):
+    """What a benchmark also has if a server scores some of its splits."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this split has no public truth, so that results can be sent but not scored here."""
+        ...
+
+    def pack(self, results: Path, archive: Path) -> None:
+        """Writes what the server takes.
+
+        Args:
+            results: with the complete folder of each sequence.
+            archive: the file to write; appears only when complete.
+
+        Raises:
+            DatasetError: results are missing or unusable.
+            OutputError: the archive cannot be written.
+        """
+        ...
