@@ -43,7 +43,7 @@ def answer(
         The answer for the frame.
     """
     decoded = channels.decode(labels)
-    masks = _paste(decoded.masks, channels, annotations)
+    masks = paste_masks(decoded.masks, channels, annotations)
     annotated = {name for _, name, _ in fixed}
     objects = [_exact(o, annotations, masks) if o.name in annotated else o for o in decoded.objects]
     if features is not None:
@@ -123,7 +123,17 @@ def _with_confidence(item: TrackedObject, sure: Mapping[Key, float]) -> TrackedO
     return replace(item, confidence=figure, lost=figure < LOST_BELOW)
 
 
-def _paste(predicted: NDArray[np.uint8] | None, channels: Channels, annotations: Sequence[Annotation]) -> NDArray[np.uint8] | None:
+def paste_masks(predicted: NDArray[np.uint8] | None, channels: Channels, annotations: Sequence[Annotation]) -> NDArray[np.uint8] | None:
+    """Puts annotated masks over predicted ones: what is listed is as given, the rest stays where that leaves room.
+
+    Args:
+        predicted: id map ``(H, W)``, or None where no object is a mask.
+        channels: the books, which know the ids of the annotated names.
+        annotations: of the frame.
+
+    Returns:
+        A new id map, or None.
+    """
     if predicted is None:
         return None
     ids_of = {c.name: c.mask_id or 0 for c in channels.items if c.role == "mask"}

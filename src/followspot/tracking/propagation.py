@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from followspot.errors import AnnotationError, SettingError, VideoError
+from followspot.errors import AnnotationError, SettingError
 from followspot.io.video import VideoSource
 from followspot.models.encoder import Encoder, encode_image, load_encoder
 from followspot.ops.propagate import propagate
@@ -18,6 +18,7 @@ from followspot.tracking.answers import answer
 from followspot.tracking.channels import Channels
 from followspot.tracking.memory import Memory
 from followspot.tracking.presets import Preset, find_preset
+from followspot.tracking.rules import require_annotations, require_size, stream
 from followspot.tracking.suggestion import suggest
 from followspot.types import Annotation, Frame, Track, TrackedFrame
 
@@ -74,8 +75,7 @@ class PropagationTracker:
         Raises:
             AnnotationError: nothing is annotated, or it does not fit the frame.
         """
-        if not annotations:
-            raise AnnotationError("nothing to follow: give at least one mask, box, point, keypoints or label map")
+        require_annotations(annotations)
         self.reset()
         self._look(frame)
         return self.add(annotations)
@@ -217,19 +217,7 @@ class PropagationTracker:
         Raises:
             AnnotationError: nothing is annotated, or the video ends before the annotated frame.
         """
-        if not any(annotations.values()):
-            raise AnnotationError("nothing to follow: give at least one mask, box, point, keypoints or label map")
-        self.reset()
-        waiting = {index for index, given in annotations.items() if given}
-        for frame in frames:
-            given = annotations.get(frame.index, ())
-            waiting.discard(frame.index)
-            if self.channels is not None:
-                yield self.step(frame, given)
-            elif given:
-                yield self.start(frame, given)
-        if waiting:
-            raise AnnotationError(f"frame {min(waiting)} is annotated but the video has no such frame; frames are counted from 0")
+        yield from stream(self, frames, annotations, following=lambda: self.channels is not None)
 
     @torch.inference_mode()
     def encode(self, frame: Frame) -> Tensor:
@@ -240,10 +228,9 @@ class PropagationTracker:
         return encode_image(self.encoder, frame.image, size=(h * stride, w * stride)).to(self.device)
 
     def _look(self, frame: Frame) -> Tensor:
+        if self.channels is not None:
+            require_size(frame, self.channels.image_size)
         size = frame.image.shape[:2]
-        if self.channels is not None and size != self.channels.image_size:
-            (h, w), (H, W) = size, self.channels.image_size
-            raise VideoError(f"frame {frame.name} is {w}x{h} but the video began with {W}x{H}; all frames must have one size")
         self.features = self.encode(frame)
         self._frame = frame
         self._image_size: tuple[int, int] = (size[0], size[1])
