@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from followspot.errors import AnnotationError
+from followspot.metrics.bits import PackedPair, count, spread
 from followspot.metrics.region import check_pair
 
 TOLERANCE = 0.008
@@ -92,17 +92,27 @@ def contour_score(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], *, rad
         raise AnnotationError(f"one pair of masks has shape (H, W), got {predicted.shape}; use contour_accuracy for stacks")
     if radius is None:
         radius = tolerance_radius(*predicted.shape)
-    window = _window(predicted, truth)
-    predicted_outline = boundary_map(predicted[window])
-    true_outline = boundary_map(truth[window])
-    predicted_count = np.count_nonzero(predicted_outline)
-    true_count = np.count_nonzero(true_outline)
+    return contour_of_pair(PackedPair(predicted, truth, margin=radius), radius=radius)
+
+
+def contour_of_pair(pair: PackedPair, *, radius: int) -> ContourScore:
+    """Compare the outlines of a packed pair: the predicted mask first, then the true one.
+
+    Args:
+        pair: packed with a margin of at least ``radius``.
+        radius: tolerance in pixels.
+
+    Returns:
+        As :func:`contour_score`.
+    """
+    outlines = pair.outlines()
+    predicted_count, true_count = count(outlines[0]), count(outlines[1])
     if predicted_count == 0 or true_count == 0:
         return ContourScore(precision=float(predicted_count == 0), recall=float(true_count == 0))
-    near = _disk(radius)
+    near = spread(outlines, radius)
     return ContourScore(
-        precision=_hits(predicted_outline, true_outline, near) / predicted_count,
-        recall=_hits(true_outline, predicted_outline, near) / true_count,
+        precision=count(outlines[0] & near[1]) / predicted_count,
+        recall=count(outlines[1] & near[0]) / true_count,
     )
 
 
@@ -129,22 +139,3 @@ def contour_accuracy(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> 
     leading = predicted.shape[:-2]
     scores = [contour_score(predicted[index], truth[index]).f for index in np.ndindex(leading)]
     return np.array(scores, dtype=np.float64).reshape(leading)
-
-
-def _window(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns outside which neither mask has an outline: what both cover, and one pixel more."""
-    left, top, width, height = cv2.boundingRect((predicted | truth).view(np.uint8))
-    # All distances are between outline pixels, so the tolerance needs no margin.
-    return slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
-
-
-def _disk(radius: int) -> NDArray[np.uint8]:
-    """Pixels at most ``radius`` from the centre, ``(2 radius + 1, 2 radius + 1)``."""
-    offset = np.arange(-radius, radius + 1)
-    return (offset[:, None] ** 2 + offset**2 <= radius * radius).astype(np.uint8)
-
-
-def _hits(outline: NDArray[np.bool_], other: NDArray[np.bool_], near: NDArray[np.uint8]) -> int:
-    """How many pixels of an outline have a pixel of the other one near them."""
-    reach = cv2.dilate(other.view(np.uint8), near)
-    return int(np.count_nonzero(outline & (reach > 0)))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from followspot.errors import AnnotationError
+from followspot.metrics.bits import PackedPair, count
 
 
 def region_similarity(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -28,9 +29,20 @@ def region_similarity(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) ->
     array([0.333])
     """
     check_pair(predicted, truth)
-    intersection = np.count_nonzero(predicted & truth, axis=(-2, -1))
-    union = np.count_nonzero(predicted | truth, axis=(-2, -1))
-    return np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
+    leading = predicted.shape[:-2]
+    pairs = ([np.packbits(masks[index]) for masks in (predicted, truth)] for index in np.ndindex(leading))
+    return np.array([_overlap(*pair) for pair in pairs], dtype=np.float64).reshape(leading)
+
+
+def region_of_pair(pair: PackedPair) -> float:
+    """J of a packed pair, as :func:`region_similarity`."""
+    return _overlap(*pair.words)
+
+
+def _overlap(first: NDArray[np.unsignedinteger[Any]], second: NDArray[np.unsignedinteger[Any]]) -> float:
+    """Intersection over union of packed masks."""
+    union = count(first | second)
+    return count(first & second) / union if union else 1.0
 
 
 def check_pair(predicted: NDArray[Any], truth: NDArray[Any]) -> None:

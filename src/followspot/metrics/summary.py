@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from followspot.errors import AnnotationError
-from followspot.metrics.boundary import contour_score
-from followspot.metrics.region import region_similarity
+from followspot.metrics.bits import PackedPair
+from followspot.metrics.boundary import contour_of_pair, tolerance_radius
+from followspot.metrics.region import region_of_pair
 
 IdMap = NDArray[np.integer[Any]]
 
@@ -72,9 +73,10 @@ def score_frame(truth: IdMap, predicted: IdMap, object_ids: Sequence[int]) -> tu
     """
     if truth.shape != predicted.shape:
         raise AnnotationError(f"predicted ids are {predicted.shape} but the truth is {truth.shape}; both must have the same shape")
-    pairs = [(predicted == object_id, truth == object_id) for object_id in object_ids]
-    regions = np.array([region_similarity(*pair) for pair in pairs], dtype=np.float64)
-    contours = np.array([contour_score(*pair).f for pair in pairs], dtype=np.float64)
+    radius = tolerance_radius(*truth.shape)
+    pairs = [PackedPair(predicted == object_id, truth == object_id, margin=radius) for object_id in object_ids]
+    regions = np.array([region_of_pair(pair) for pair in pairs], dtype=np.float64)
+    contours = np.array([contour_of_pair(pair, radius=radius).f for pair in pairs], dtype=np.float64)
     return regions, contours
 
 
