@@ -57,6 +57,13 @@ NAMES: Mapping[str, Entry] = MappingProxyType(
             protocols=_DAVIS,
             fixed={"year": "2017"},
         ),
+        "synthetic": Entry(
+            module="synthetic",
+            class_name="SyntheticBenchmark",
+            help="drawn clips with exact masks, boxes and joints; needs no data",
+            splits=("val", "easy", "hard"),
+            protocols=("masks", "boxes", "keypoints"),
+        ),
     }
 )
 """What `open_benchmark` knows, in the order in which it is listed."""
