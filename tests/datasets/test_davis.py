@@ -102,7 +102,7 @@ def test_lists_of_the_first_2016_release(davis, folder):
 
 def test_year_must_be_chosen_where_both_have_the_split(davis):
     put_list(davis, "2016/val", "dog\n")
-    with pytest.raises(DatasetError, match="choose with --year 2016 or --year 2017"):
+    with pytest.raises(DatasetError, match="name the benchmark davis-2016 or davis-2017"):
         DavisDataset(davis)
     assert [len(DavisDataset(davis, year=year)) for year in ("2016", "2017")] == [1, 2]
 

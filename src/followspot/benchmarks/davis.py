@@ -1,291 +1,161 @@
-"""Score masks on DAVIS exactly as davis2017-evaluation does (semi-supervised), and run a tracker over a split.
+"""DAVIS 2016 and 2017, semi-supervised: exactly the numbers of davis2017-evaluation, in its files.
 
 Results are a folder a sequence with an indexed PNG for every frame: ``<results>/<sequence>/<frame>.png``, the index is the object's id.
-This module needs no torch, so worker processes start quickly.
 """
 
-import json
-import multiprocessing
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.report import ObjectScore, Protocol, Report
-from followspot.datasets.davis import DavisDataset, DavisSequence, read_ids
-from followspot.errors import DatasetError, OutputError, SettingError
-from followspot.io.files import output_error, write_atomic
-from followspot.metrics.summary import score_frame, summarize
-
-Run = Callable[[DavisSequence, Path], None]
-"""Follows the objects of a sequence from its first annotation and writes ``<frame>.png`` for every frame into the folder."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of sequences done and their total."""
-
-NOTES: Mapping[Protocol, str] = {
-    "official": "davis2017-evaluation, semi-supervised: first and last frame not scored, objects of the first frame, mean over objects",
-    "preliminary": "all frames after the first one scored and pooled over objects; not comparable with published numbers",
-}
+from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.davis_scoring import NOTES, Protocol, global_scores, missing_frames, official_files, read_prediction, score_task
+from followspot.benchmarks.parallel import score_each
+from followspot.benchmarks.report import Report
+from followspot.datasets.davis import DavisDataset, Year
+from followspot.errors import DatasetError, SettingError
+from followspot.io.masks import write_mask
+from followspot.io.video import open_video
+from followspot.tracking.base import Tracker
+from followspot.types import Masks
 
 
-def score(
-    results: Path,
-    dataset: DavisDataset,
-    *,
-    workers: int | None = None,
-    protocol: Protocol = "official",
-    progress: Progress | None = None,
-) -> Report:
-    """Score a folder of masks against the annotations of a split.
-
-    A mask is required for every frame, the first and the last included, although these are not scored. In DAVIS 2016 whatever
-    is not 0 is the object, so black and white masks are welcome. A script that scores with several workers must call this
-    under ``if __name__ == "__main__":``, because workers import it.
+class DavisBenchmark:
+    """DAVIS as a benchmark.
 
     Args:
-        results: folder with ``<sequence>/<frame>.png``.
-        dataset: the split, with annotations of every frame.
-        workers: how many processes; None for one a core. The numbers do not depend on it.
+        data: the folder with ``ImageSets``, ``JPEGImages`` and ``Annotations``; or an open split, which then needs no `split` or `year`.
+        split: a list in ``ImageSets``; default val.
         protocol: ``"official"``, or ``"preliminary"`` for a quick look: all frames but the first one, each weighing the same.
-        progress: told about every finished sequence.
-
-    Returns:
-        The report; fractions, not percent.
+        year: 2016 (all objects are one) or 2017; None takes the only one that has the split.
 
     Raises:
-        DatasetError: masks are missing, unreadable, of the wrong size or hold other ids than the first annotation, or the split
-            has no annotations to score against.
-        SettingError: ``workers`` is below 1, or they could not start.
+        DatasetError: the folder, the split or a sequence is missing, or the split's year is not clear.
+        SettingError: no protocol has that name.
     """
-    results = Path(results)
-    if workers is not None and workers < 1:
-        raise SettingError(f"workers is {workers}, expected at least 1; leave it out to use every core")
-    _require_folders(results, dataset)
-    tasks = [(sequence, results / sequence.name, protocol) for sequence in dataset.sequences]
-    count = min(workers or _cores(), len(tasks))
-    scored = _serially(tasks) if count == 1 else _in_parallel(tasks, count)
-    rows: dict[int, tuple[ObjectScore, ...]] = {}
-    for index, objects in scored:
-        rows[index] = objects
-        if progress is not None:
-            progress(len(rows), len(tasks))
-    return Report(
-        benchmark=dataset.name,
-        split=dataset.split,
-        protocol=protocol,
-        note=NOTES[protocol],
-        rows=tuple(row for index in range(len(tasks)) for row in rows[index]),
-    )
 
+    def __init__(
+        self, data: Path | DavisDataset, *, split: str | None = None, protocol: str | None = None, year: Year | None = None
+    ) -> None:
+        if protocol not in (None, *NOTES):
+            raise SettingError(f'DAVIS has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        self.dataset = data if isinstance(data, DavisDataset) else DavisDataset(data, year=year, split=split or "val")
+        self.rules: Protocol = protocol or "official"
 
-def evaluate(
-    dataset: DavisDataset,
-    run: Run,
-    results: Path,
-    *,
-    settings: Mapping[str, object] | None = None,
-    workers: int | None = None,
-    protocol: Protocol = "official",
-    progress: Progress | None = None,
-) -> Report:
-    """Run a tracker over every sequence of a split, then score what it wrote.
+    @property
+    def name(self) -> str:
+        """``"DAVIS 2016"`` or ``"DAVIS 2017"``."""
+        return self.dataset.name
 
-    Sequences whose masks are complete are not run again, so a killed evaluation goes on where it was. A sequence's masks appear
-    in ``results`` only when ``run`` has finished with it.
+    @property
+    def split(self) -> str:
+        """The list's name."""
+        return self.dataset.split
 
-    Args:
-        dataset: the split.
-        run: called with a sequence and the folder to write its masks into.
-        results: folder for ``<sequence>/<frame>.png``; made if it does not exist.
-        settings: what makes results the same (tracker, weights, preset). Kept in ``results/settings.json``; a folder with other
-            or unknown settings is refused. None does not check.
-        workers: as in :func:`score`, which is the only part that runs in parallel.
-        protocol: as in :func:`score`.
-        progress: as in :func:`score`.
+    @property
+    def protocol(self) -> str:
+        """``"official"`` or ``"preliminary"``; they differ in scoring, not in results."""
+        return self.rules
 
-    Returns:
-        The report; fractions, not percent.
+    @property
+    def sequence_names(self) -> tuple[str, ...]:
+        """In the order of the list."""
+        return tuple(sequence.name for sequence in self.dataset.sequences)
 
-    Raises:
-        DatasetError: ``run`` left out a frame, or as in :func:`score`.
-        OutputError: the folder holds results of other settings, or cannot be written.
-    """
-    results = Path(results)
-    if settings is not None:
-        _require_same_settings(results / "settings.json", settings)
-    for sequence in dataset.sequences:
-        if _missing_frames(sequence, results / sequence.name):
-            _run_one(sequence, run, results)
-    return score(results, dataset, workers=workers, protocol=protocol, progress=progress)
+    def length(self, sequence: str) -> int:
+        """Frames of a sequence."""
+        return len(self.dataset[sequence])
 
+    def is_complete(self, sequence: str, folder: Path) -> bool:
+        """Whether there is a mask for every frame."""
+        return not missing_frames(self.dataset[sequence], folder)
 
-def score_one(sequence: DavisSequence, folder: Path, *, protocol: Protocol = "official") -> tuple[ObjectScore, ...]:
-    """Score the masks of one sequence, one frame in memory at a time.
+    def run(self, sequence: str, tracker: Tracker, folder: Path, *, on_frame: OnFrame | None = None) -> None:
+        """Follows the objects of the first annotation and writes a mask a frame; see `Benchmark.run`.
 
-    Args:
-        sequence: with annotations of every frame.
-        folder: with ``<frame>.png`` for every frame.
-        protocol: as in :func:`score`.
+        Raises:
+            DatasetError: the first annotation is missing or empty.
+            SettingError: the tracker gives no masks.
+        """
+        video = self.dataset[sequence]
+        masks = Masks(ids=video.read_mask(0))
+        if not masks.ids.any():
+            raise DatasetError(f"{video.mask_path(0)} has no object in it, so there is nothing to follow; restore the file")
+        with open_video(video.image_folder) as frames:
+            for answer in tracker.stream(frames, {0: [masks]}):
+                if answer.masks is None:
+                    raise SettingError(f"the tracker gave no mask for frame {answer.name} of {sequence!r}; choose one that follows masks")
+                write_mask(folder / f"{answer.name}.png", answer.masks)
+                if on_frame is not None:
+                    on_frame(sequence, answer.index + 1, len(video))
 
-    Returns:
-        One entry an object, by ascending id.
+    def score(self, results: Path, *, workers: int | None = None, progress: Progress | None = None) -> Report:
+        """Scores masks against the annotations.
 
-    Raises:
-        DatasetError: as in :func:`score`.
-    """
-    _require_truth(sequence)
-    missing = _missing_frames(sequence, folder)
-    if missing:
-        raise DatasetError(
-            f"{folder / missing[0]} is missing ({len(missing)} of {len(sequence)} frames are); "
-            "write a mask for every frame of the sequence, the first and the last included"
+        A mask is required for every frame, the first and the last included, although these are not scored. In DAVIS 2016 whatever
+        is not 0 is the object, so black and white masks are welcome. A script that scores with several workers must call this
+        under ``if __name__ == "__main__":``, because workers import it.
+
+        Args:
+            results: folder with ``<sequence>/<frame>.png``.
+            workers: how many processes; None for one a core. The numbers do not depend on it.
+            progress: told about every finished sequence.
+
+        Returns:
+            The report; fractions, not percent. Its curve is J in every scored frame.
+
+        Raises:
+            DatasetError: masks are missing, unreadable, of the wrong size or hold other ids than the first annotation, or the split
+                has no annotations to score against.
+            SettingError: ``workers`` is below 1, or they could not start.
+        """
+        results = Path(results)
+        require_folders(results, self.sequence_names, benchmark=f"{self.name} {self.split}")
+        videos = self.dataset.sequences
+        tasks = [(video, results / video.name) for video in videos]
+        work = partial(score_task, protocol=self.rules)
+        found = score_each(work, tasks, workers=workers, sizes=[len(video) for video in videos], progress=progress)
+        rows = tuple(row for objects in found for row in objects)
+        return Report(
+            benchmark=self.name,
+            split=self.split,
+            protocol=self.protocol,
+            note=NOTES[self.rules],
+            scores=global_scores(rows, protocol=self.rules),
+            rows=rows,
+            curve="J",
+            files=official_files(rows, split=self.split, protocol=self.rules),
         )
-    scored = range(1, len(sequence) - 1) if protocol == "official" else range(1, len(sequence))
-    values = []
-    for index in range(len(sequence)):
-        predicted = _read_prediction(sequence, index, folder)
-        if index in scored:
-            values.append(score_frame(sequence.read_mask(index), predicted, sequence.object_ids))
-    regions, contours = np.array(values).transpose(1, 2, 0)
-    return tuple(
-        ObjectScore(sequence=sequence.name, object_id=object_id, frames=len(scored), j=summarize(j), f=summarize(f))
-        for object_id, j, f in zip(sequence.object_ids, regions, contours, strict=True)
-    )
+
+    def picture(self, sequence: str, frame: int, results: Path | None) -> NDArray[np.uint8]:
+        """A frame with its result or, without results, its annotation; see `Benchmark.picture`.
+
+        Raises:
+            DatasetError: the frame, its result or its annotation is not there.
+        """
+        from followspot.viz.annotated import draw_annotations  # which imports torch
+
+        video = self.dataset[sequence]
+        if not 0 <= frame < len(video):
+            raise DatasetError(f"{sequence!r} has no frame {frame}; its frames are 0 to {len(video) - 1}")
+        ids = video.read_mask(frame) if results is None else read_prediction(video, frame, Path(results) / sequence)
+        with open_video(video.image_folder) as frames:
+            return draw_annotations(frames.frame(frame), [Masks(ids=ids)])
 
 
-def _read_prediction(sequence: DavisSequence, index: int, folder: Path) -> NDArray[np.uint8]:
-    """The predicted ids of one frame, checked."""
-    path = folder / f"{sequence.frame_names[index]}.png"
-    ids = read_ids(path)
-    expected = sequence.image_size(index)
-    if ids.shape != expected:
-        got, wanted = (f"{width}x{height}" for height, width in (ids.shape, expected))
-        raise DatasetError(f"{path} is {got} but the frame is {wanted}; write masks in the size of the frames")
-    if sequence.single_object:
-        return (ids > 0).astype(np.uint8)
-    extra = sorted(set(np.flatnonzero(np.bincount(ids.ravel())).tolist()) - {0, *sequence.object_ids})
-    if extra:
-        known = ", ".join(map(str, sequence.object_ids))
-        raise DatasetError(f"{path} holds ids {extra} that are not in the first annotation (ids {known}); write only those, 0 elsewhere")
-    return ids
+def require_folders(results: Path, sequences: Sequence[str], *, benchmark: str) -> None:
+    """Refuses a results folder without a folder for every sequence, before any time is spent.
 
-
-def _require_folders(results: Path, dataset: DavisDataset) -> None:
-    """Refuse a results folder without a folder for every sequence, before any time is spent."""
+    Raises:
+        DatasetError: names the first that is missing.
+    """
     if not results.is_dir():
         raise DatasetError(f"{results} is not a folder; expected the results as <sequence>/<frame>.png")
-    missing = [sequence.name for sequence in dataset.sequences if not (results / sequence.name).is_dir()]
+    missing = [name for name in sequences if not (results / name).is_dir()]
     if missing:
         raise DatasetError(
-            f"{results / missing[0]} is missing ({len(missing)} of {len(dataset)} sequences are); "
-            f"run every sequence of {dataset.name} {dataset.split} before scoring"
+            f"{results / missing[0]} is missing ({len(missing)} of {len(sequences)} sequences are); "
+            f"run every sequence of {benchmark} before scoring"
         )
-
-
-def _require_truth(sequence: DavisSequence) -> None:
-    """Refuse a sequence that cannot be scored."""
-    if len(sequence) < 3:
-        raise DatasetError(
-            f"{sequence.image_folder} has {len(sequence)} frames, expected at least 3; the first and the last are not scored"
-        )
-    hidden = [name for name in sequence.frame_names if name not in sequence.annotated]
-    if hidden:
-        raise DatasetError(
-            f"{sequence.mask_folder / hidden[0]}.png is missing ({len(hidden)} annotations are), so {sequence.name!r} can be run "
-            "but not scored; choose a split with annotations, or send the masks to the benchmark's server"
-        )
-
-
-def _missing_frames(sequence: DavisSequence, folder: Path) -> list[str]:
-    """File names of masks that are not there."""
-    return [f"{name}.png" for name in sequence.frame_names if not (folder / f"{name}.png").is_file()]
-
-
-def _require_same_settings(path: Path, settings: Mapping[str, object]) -> None:
-    """Note what made the results, or refuse to mix them with others."""
-    wanted = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
-    if not path.is_file():
-        if path.parent.is_dir() and any(path.parent.iterdir()):
-            raise OutputError(f"{path.parent} holds files but no {path.name}, so what made them is unknown; choose an empty results folder")
-        write_atomic(path, wanted)
-    elif path.read_text(encoding="utf-8") != wanted:
-        raise OutputError(f"{path} names other settings than this run; choose another results folder, or delete this one to start again")
-
-
-def _run_one(sequence: DavisSequence, run: Run, results: Path) -> None:
-    """Run one sequence aside and move its masks into place when all are there."""
-    aside = results / f".{sequence.name}.partial"
-    folder = results / sequence.name
-    with _writing(aside):
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    run(sequence, aside)
-    missing = _missing_frames(sequence, aside)
-    if missing:
-        raise DatasetError(f"the run of {sequence.name!r} wrote no {missing[0]} ({len(missing)} frames missing); it must write every frame")
-    with _writing(folder):
-        folder.mkdir(exist_ok=True)
-        for file in sorted(aside.iterdir()):
-            os.replace(file, folder / file.name)
-        aside.rmdir()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Tell what a user can mend where a folder cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        told = output_error(error, path)
-        if told is None:
-            raise
-        raise told from error
-
-
-Task = tuple[DavisSequence, Path, Protocol]
-
-
-def _serially(tasks: list[Task]) -> Iterator[tuple[int, tuple[ObjectScore, ...]]]:
-    for index, task in enumerate(tasks):
-        yield index, _work(task)
-
-
-def _in_parallel(tasks: list[Task], count: int) -> Iterator[tuple[int, tuple[ObjectScore, ...]]]:
-    """Scores as they come. Processes are spawned: forking a process that has used torch or CUDA hangs."""
-    context = multiprocessing.get_context("spawn")
-    longest_first = sorted(range(len(tasks)), key=lambda index: -len(tasks[index][0]))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_take_one_core) as pool:
-        futures = {pool.submit(_work, tasks[index]): index for index in longest_first}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise SettingError(
-                f'{count} workers could not start or were killed; call this under if __name__ == "__main__":, or pass workers=1'
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _work(task: Task) -> tuple[ObjectScore, ...]:
-    sequence, folder, protocol = task
-    return score_one(sequence, folder, protocol=protocol)
-
-
-def _take_one_core() -> None:
-    """Keep OpenCV from starting its own threads in every worker."""
-    cv2.setNumThreads(1)
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -28,6 +28,8 @@ class Entry:
     """All protocols, the default first."""
     fixed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Further constructor arguments that the name stands for, such as the year."""
+    needs_data: bool = True
+    """False for one that draws its own videos."""
 
 
 _DAVIS = ("official", "preliminary")
@@ -63,18 +65,19 @@ NAMES: Mapping[str, Entry] = MappingProxyType(
             help="drawn clips with exact masks, boxes and joints; needs no data",
             splits=("val", "easy", "hard"),
             protocols=("masks", "boxes", "keypoints"),
+            needs_data=False,
         ),
     }
 )
 """What `open_benchmark` knows, in the order in which it is listed."""
 
 
-def open_benchmark(name: str, data: Path, *, split: str | None = None, protocol: str | None = None) -> Benchmark:
+def open_benchmark(name: str, data: Path | None, *, split: str | None = None, protocol: str | None = None) -> Benchmark:
     """A benchmark by its name.
 
     Args:
         name: one of `NAMES`.
-        data: its folder as it unpacks.
+        data: its folder as it unpacks; None for one that needs no data.
         split: which list of sequences; None for the usual one.
         protocol: which of its protocols; None for the official one.
 
@@ -82,14 +85,16 @@ def open_benchmark(name: str, data: Path, *, split: str | None = None, protocol:
         The benchmark; no picture has been read yet.
 
     Raises:
-        SettingError: no benchmark or no protocol of it has that name.
+        SettingError: no benchmark or no protocol of it has that name, or it needs data and there is none.
         DatasetError: the folder, the split or a sequence is missing.
     """
     entry = find_entry(name)
     if protocol is not None and protocol not in entry.protocols:
         raise SettingError(f'{name} has no protocol "{protocol}"; {_hint(protocol, entry.protocols)}')
+    if data is None and entry.needs_data:
+        raise SettingError(f"{name} needs its data; add --data FOLDER, the folder as it unpacks")
     make = getattr(import_module(f"followspot.benchmarks.{entry.module}"), entry.class_name)
-    return cast(Benchmark, make(Path(data), split=split, protocol=protocol, **entry.fixed))
+    return cast(Benchmark, make(Path(data or "."), split=split, protocol=protocol, **entry.fixed))
 
 
 def find_entry(name: str) -> Entry:

@@ -21,16 +21,14 @@ app.command("followspot.cli.track:track", name="track", help="Follow what you po
 app.command("followspot.cli.prepare:prepare", name="prepare", help="Make a store of small clips from any videos.")
 app.command("followspot.cli.train:train", name="train", help="Train an encoder on unlabelled video.")
 app.command("followspot.cli.adapt:adapt", name="adapt", help="Fine-tune the encoder on your own video, without labels.")
+app.command("followspot.cli.report:report", name="report", help="One HTML file about results and training runs: tables, figures, pictures.")
 app.command("followspot.cli.convert:convert", name="convert", help="Turn a checkpoint of others into weights that every command takes.")
 download = App(name="download", help="Fetch video from lists.")
 download.command("followspot.cli.download:kinetics", name="kinetics", help="Clips of a Kinetics list, cut to their segments.")
 app.command(download)
-evaluate = App(name="evaluate", help="Run a tracker on a benchmark and score it.")
-evaluate.command("followspot.cli.davis:evaluate", name="davis", help="DAVIS-2016 or 2017: run a tracker on a split and score its masks.")
-app.command(evaluate)
-score = App(name="score", help="Score a folder of results, whoever made them.")
-score.command("followspot.cli.davis:score", name="davis", help="DAVIS-2016 or 2017: J, F, recall and decay by the official protocol.")
-app.command(score)
+app.command("followspot.cli.evaluate:evaluate", name="evaluate", help="Run a tracker on a benchmark and score it.")
+app.command("followspot.cli.evaluate:score", name="score", help="Score a folder of results, whoever made them.")
+app.command("followspot.cli.evaluate:compare", name="compare", help="Run several trackers on a benchmark and print one table.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -92,10 +92,15 @@ def build_tracker(encoder: EncoderOptions, propagation: PropagationOptions, *, c
 
     preset = build_preset(propagation)
     network = load_encoder(encoder.encoder, stride=encoder.stride, weights=encoder.weights)
-    return PropagationTracker(network, preset, confidence=confidence, device=_usable_device(encoder.device))
+    return PropagationTracker(network, preset, confidence=confidence, device=usable_device(encoder.device))
 
 
-def _usable_device(name: str) -> str:
+def usable_device(name: str) -> str:
+    """The same name, if something can be computed there.
+
+    Raises:
+        SettingError: there is no such device, or it does not work.
+    """
     import torch
 
     if name == "auto":

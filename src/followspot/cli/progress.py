@@ -1,5 +1,6 @@
 """Progress on the terminal: what is done, how fast, how long still. Written to standard error."""
 
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -21,9 +22,10 @@ class Stages:
 
     Args:
         unit: what is counted.
+        units: the same for single stages.
     """
 
-    def __init__(self, unit: str = "frames") -> None:
+    def __init__(self, unit: str = "frames", *, units: Mapping[str, str] | None = None) -> None:
         columns = (
             TextColumn("{task.description:>10}"),
             BarColumn(),
@@ -32,7 +34,7 @@ class Stages:
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         self._bars = Progress(*columns, console=Console(stderr=True))
-        self._unit = unit
+        self._unit, self._units = unit, units or {}
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Stages":
@@ -47,5 +49,6 @@ class Stages:
         if not self._tasks:
             self._bars.start()  # not before: an early error should stand alone, without an empty bar
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, unit=self._unit, completed=max(0, done - 1))
+            unit = self._units.get(stage, self._unit)
+            self._tasks[stage] = self._bars.add_task(stage, total=total, unit=unit, completed=max(0, done - 1))
         self._bars.update(self._tasks[stage], completed=done, total=total)

@@ -51,10 +51,10 @@ def train(
 
     score = None
     if score_on is not None:
-        from followspot.datasets.davis import DavisDataset
-        from followspot.jobs.scoring import davis_score
+        from followspot.benchmarks.davis import DavisBenchmark
+        from followspot.jobs.scoring import tracking_score
 
-        score = davis_score(DavisDataset(score_on, split=score_split))
+        score = tracking_score(DavisBenchmark(score_on, split=score_split))
     result = run(chosen, data, out, resume=resume, device=device, devices=devices, compiled=compile, score=score)
     best = "" if result.best_score is None else f", best J&F {result.best_score:.3f} (best.safetensors)"
     print(f"{result.steps} steps ({result.skipped} skipped), loss {result.loss:.4f}{best}")

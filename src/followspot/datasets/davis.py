@@ -231,7 +231,7 @@ def _find_list(root: Path, *, year: Year | None, split: str, resolution: str) ->
         raise DatasetError(f"no split {wanted!r} in {root / 'ImageSets'}: {exist}{_nearest(split, [key[1] for key in lists])}")
     if len(found) > 1:
         raise DatasetError(
-            f"split {split!r} is in DAVIS 2016 (objects merged) and in 2017 (objects apart); choose with --year 2016 or --year 2017"
+            f"split {split!r} is in DAVIS 2016 (objects merged) and in 2017 (objects apart); name the benchmark davis-2016 or davis-2017"
         )
     (found_year, _), file = found[0]
     return found_year, file

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from followspot.benchmarks import davis
+from followspot.benchmarks.davis import DavisBenchmark
 from followspot.datasets.davis import DavisDataset
 from followspot.errors import DatasetError
-from followspot.jobs.davis import davis_run
+from followspot.jobs.evaluate import evaluate_tracker
 from followspot.models.encoder import Encoder
+from followspot.tracking.preset_file import describe_preset
 from followspot.tracking.presets import PRESETS, Resolution
 from followspot.tracking.propagation import PropagationTracker
 
@@ -61,11 +62,16 @@ def score_truth(
         results: folder for masks; complete sequences in it are not run again.
         weights: of the encoder; masks of other weights in the folder are refused.
         device: where to track.
-        progress: told the sequence, its frames done and their number.
+        progress: told ``"truth"``, the frames done and their number over all sequences.
     """
     preset = replace(PRESETS["default"], resolution=Resolution(pixels=source.pixels))
     tracker = PropagationTracker(encoder, preset, confidence=False, device=device)
-    run = davis_run(tracker, on_frame=progress or (lambda sequence, done, total: None))
-    same = {"weights": hashlib.sha256(weights.read_bytes()).hexdigest(), "preset": str(preset)}
-    report = davis.evaluate(source.open(), run, results, settings=same, workers=source.workers)
-    return {**{row.sequence: row.jf for row in report.sequences}, "mean": report.scores["J&F-Mean"]}
+    benchmark = DavisBenchmark(source.open())
+    same = {"weights": hashlib.sha256(weights.read_bytes()).hexdigest(), "preset": describe_preset(preset)}
+
+    def show(stage: str, done: int, total: int | None) -> None:
+        if progress is not None and stage == "tracking":
+            progress("truth", done, total)
+
+    report = evaluate_tracker(benchmark, tracker, results, settings=same, workers=source.workers, show=show).require_report()
+    return {**{name: values["J&F-Mean"] for name, values in report.sequences.items()}, "mean": report.scores["J&F-Mean"]}

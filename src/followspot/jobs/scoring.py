@@ -8,21 +8,20 @@ from typing import cast
 
 from torch import nn
 
-from followspot.benchmarks import davis
-from followspot.datasets.davis import DavisDataset
-from followspot.jobs.davis import davis_run
+from followspot.benchmarks.base import Benchmark
+from followspot.jobs.evaluate import evaluate_tracker
 from followspot.models.encoder import Encoder
 from followspot.tracking.presets import Preset, Resolution, find_preset
 from followspot.tracking.propagation import PropagationTracker
 
 
-def davis_score(
-    dataset: DavisDataset, *, preset: Preset | None = None, pixels: int = 240, workers: int | None = None
+def tracking_score(
+    benchmark: Benchmark, *, preset: Preset | None = None, pixels: int = 240, workers: int | None = None
 ) -> Callable[[nn.Module], float]:
-    """A function that follows the first masks of a split with an encoder and gives J&F.
+    """A function that runs a benchmark with an encoder and gives its first score: J&F for DAVIS.
 
     Args:
-        dataset: labelled clips.
+        benchmark: labelled clips; its first score must be better when larger.
         preset: propagation settings; None takes the default at a smaller size.
         pixels: short side at which frames are seen when no preset is given; 240 is four times faster than 480.
         workers: processes that score.
@@ -37,6 +36,7 @@ def davis_score(
         device = next(encoder.parameters()).device
         tracker = PropagationTracker(cast(Encoder, encoder), chosen, confidence=False, device=str(device))
         with TemporaryDirectory(prefix="followspot-") as folder:
-            return davis.evaluate(dataset, davis_run(tracker), Path(folder), workers=workers).scores["J&F-Mean"]
+            report = evaluate_tracker(benchmark, tracker, Path(folder), settings={}, workers=workers).require_report()
+        return next(iter(report.scores.values()))
 
     return score
