@@ -63,6 +63,12 @@ RECIPES = {
         "objectives": {"cycle_time": {"image_size": 48, "base_frames": 1}},
         "data": {"pattern": {"frames": 3}, "crop": {"size": 48}, "workers": 0},
     },
+    "single-image-colorization": COMMON
+    | {
+        "encoder": {"name": "gray:resnet18"},
+        "objectives": {"single_image_colorization": {"frames": 2, "spacing": 25}},
+        "data": {"pattern": {"frames": 2}, "crop": {"size": 24}, "workers": 0},
+    },
 }
 
 # Every process keeps clips of its own.

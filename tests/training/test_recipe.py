@@ -44,7 +44,7 @@ def save(tmp_path, text):
 
 
 def test_the_published_systems_are_shipped_with_their_small_twins():
-    published = {"colorization", "correspondence_flow", "cycle_time", "dense_contrast", "random_walk"}
+    published = {"colorization", "correspondence_flow", "cycle_time", "dense_contrast", "random_walk", "single_image_colorization"}
     assert {"default", "correspondence_flow-oxuva", *published, *(f"{name}-small" for name in published)} <= set(SHIPPED)
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from followspot.errors import SettingError
 from followspot.models.layers import Conv3dHead, LinearHead, PaperHead
 from followspot.objectives.base import ClipBatch, Objective, ObjectiveOutput, encode_clips
-from followspot.objectives.palette import Palette, PaletteSettings
+from followspot.objectives.palette import Palette, PaletteSettings, pool_cells
 from followspot.ops.clusters import draw_clusters
 
 # Added to probabilities before the logarithm, as CorrFlow does: lost in float32 beside any probability that counts.
@@ -133,12 +133,12 @@ class Colorization(Objective):
     def _colours(self, clips: ClipBatch, *, grid: tuple[int, int], follow: bool = True) -> tuple[Tensor, Tensor]:
         """Label maps ``(B, T, K, h, w)`` and colours ``(B, T, D, h, w)`` of the cells."""
         pixels = self.palette.colours(clips.clean)
-        cells = _pool(pixels, grid)
+        cells = pool_cells(pixels, grid)
         labelled = cells if self.settings.labels == "hard" else pixels
         if self.training and follow:
             self.palette.follow(clips, labelled, step=self._step)
         labels = self.palette.labels(labelled)
-        return (labels if self.settings.labels == "hard" else _pool(labels, grid)), self.palette.values(cells)
+        return (labels if self.settings.labels == "hard" else pool_cells(labels, grid)), self.palette.values(cells)
 
     def _predict(self, features: Tensor, references: Tensor) -> Tensor:
         """Copy ``(B, num_ref, K, h, w)`` labels to the targets: ``(B, num_target, K, h, w)``."""
@@ -191,8 +191,3 @@ _HEADS: Mapping[str, type[LinearHead] | type[Conv3dHead] | type[PaperHead]] = {
     "conv3d": Conv3dHead,
     "paper": PaperHead,
 }
-
-
-def _pool(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Mean over the cells of a grid, ``(B, T, D, H, W)`` to ``(B, T, D, h, w)``."""
-    return F.adaptive_avg_pool2d(maps.flatten(0, 1), grid).view(*maps.shape[:3], *grid)

@@ -151,6 +151,11 @@ class Palette(nn.Module):
         return lab_to_rgb(torch.cat([lightness, colours])).clamp(0, 1)
 
 
+def pool_cells(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean over the cells of a grid, ``(B, T, D, H, W)`` to ``(B, T, D, h, w)``."""
+    return F.adaptive_avg_pool2d(maps.flatten(0, 1), grid).view(*maps.shape[:3], *grid)
+
+
 def _check_centres(centres: tuple[tuple[float, ...], ...], *, clusters: int, color: Space) -> None:
     axes = 2 if color == "ab" else 3
     if len(centres) != clusters or any(len(centre) != axes for centre in centres):

@@ -122,6 +122,30 @@ def quantise(colours: Tensor, centres: Tensor) -> Tensor:
     return quantise_points(maps.reshape(-1, maps.shape[-1]), centres.to(maps)).view(maps.shape[:-1])
 
 
+def soft_labels(colours: Tensor, centres: Tensor, *, neighbours: int, sigma: float) -> Tensor:
+    """Soft labels: the nearest few centres, weighted by a Gaussian of their distance (Zhang et al. 2016, "Colorful Image Colorization").
+
+    Args:
+        colours: ``(..., D, h, w)``.
+        centres: ``(K, D)``.
+        neighbours: how many centres share a colour, 1..K.
+        sigma: of the Gaussian, above 0, in units of the colours.
+
+    Returns:
+        ``(..., K, h, w)`` that sum to 1 over K.
+
+    >>> soft_labels(torch.tensor([1.0]).view(1, 1, 1), torch.tensor([[0.0], [2.0], [9.0]]), neighbours=2, sigma=1.0).flatten()
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    maps = colours.movedim(-3, -1)
+    distances = _distances(maps.reshape(-1, maps.shape[-1]), centres.to(maps))
+    nearest, places = distances.topk(neighbours, dim=1, largest=False)
+    # Of the differences, so that a colour far from all centres has a label too.
+    shares = ((nearest[:, :1] - nearest) / (2 * sigma**2)).exp()
+    labels = torch.zeros_like(distances).scatter_(1, places, shares / shares.sum(1, keepdim=True))
+    return labels.view(*maps.shape[:-1], len(centres)).movedim(-1, -3)
+
+
 def one_hot(labels: Tensor, clusters: int) -> Tensor:
     """``(..., h, w)`` labels as ``(..., K, h, w)`` float32 maps of zeros and ones."""
     maps = torch.zeros(*labels.shape[:-2], clusters, *labels.shape[-2:], device=labels.device)

@@ -18,6 +18,8 @@ _RGB_TO_XYZ = (
 _WHITE = (0.95047, 1.0, 1.08883)
 # CIE 15:2004: below this angle-free constant the cube root is replaced by its tangent.
 _DELTA = 6 / 29
+# No colour of sRGB has a larger |a| or |b| (blue has b = -107.9).
+_REACH = 110.0
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -69,6 +71,36 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     xyz = torch.where(f > _DELTA, f.pow(3), 3 * _DELTA**2 * (f - 4 / 29)) * _white(lab)
     linear = _mix(xyz, torch.linalg.inv(lab.new_tensor(_RGB_TO_XYZ, dtype=torch.float64)).to(lab))
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-4).pow(1 / 2.4) - 0.055, linear * 12.92)
+
+
+def gamut_bins(spacing: float = 10.0) -> Tensor:
+    """The colours of a regular grid in ab that sRGB can show at some lightness.
+
+    The classes of Zhang et al., "Colorful Image Colorization" (ECCV 2016), section 2.1, who take a spacing of 10 and count 313, more
+    generously: here a point of the grid counts if sRGB has it at some whole L.
+
+    Args:
+        spacing: of the grid, above 0 and up to 50; the grid holds grey (a = b = 0).
+
+    Returns:
+        ``(Q, 2)`` float32 ab, by a, then b: 225 for a spacing of 10.
+
+    Raises:
+        SettingError: the spacing is out of range.
+
+    >>> len(gamut_bins(10)), len(gamut_bins(25))
+    (225, 37)
+    """
+    if not 0 < spacing <= 50:
+        raise SettingError(f"spacing = {spacing:g} of colours must be above 0 and up to 50, in units of ab; 10 is published")
+    steps = int(_REACH // spacing)
+    axis = torch.arange(-steps, steps + 1, dtype=torch.float64) * spacing
+    points = torch.cartesian_prod(axis, axis)
+    lightness = torch.arange(101, dtype=torch.float64)
+    lab = torch.cat([lightness[:, None, None].expand(-1, len(points), 1), points.expand(101, -1, 2)], 2)
+    rgb = lab_to_rgb(lab.transpose(1, 2)[..., None])
+    shown = ((rgb >= 0) & (rgb <= 1)).all(1).any(0).flatten()
+    return points[shown].float()
 
 
 def _mix(image: Tensor, matrix: Tensor) -> Tensor:

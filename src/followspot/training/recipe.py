@@ -32,6 +32,7 @@ _OBJECTIVES = {
     "cycle_time": ("CycleTimeSettings", "CycleTime"),
     "dense_contrast": ("DenseContrastSettings", "DenseContrast"),
     "random_walk": ("RandomWalkSettings", "RandomWalk"),
+    "single_image_colorization": ("SingleImageColorizationSettings", "SingleImageColorization"),
 }
 _SHIPPED = resources.files("followspot.training") / "recipes"
 
