@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from followspot.datasets.jhmdb import JOINTS, LIMBS
 from followspot.errors import AnnotationError
 from followspot.types import TrackedPoint
-from followspot.viz.skeleton import JHMDB_JOINTS, JHMDB_LIMBS, draw_dot, draw_skeleton, to_fixed
+from followspot.viz.skeleton import draw_dot, draw_skeleton, to_fixed
 
 RED = (255, 0, 0)
 
@@ -18,12 +19,12 @@ def canvas():
     return np.zeros((60, 80, 3), np.uint8)
 
 
-def test_jhmdb_is_a_tree_of_15_joints_and_14_limbs():
-    assert len(JHMDB_JOINTS) == len(set(JHMDB_JOINTS)) == 15
-    assert len(JHMDB_LIMBS) == 14
+def test_f162_jhmdb_is_a_tree_of_15_joints_and_14_limbs():
+    assert len(JOINTS) == len(set(JOINTS)) == 15
+    assert len(LIMBS) == 14
     group = {0}
     for _ in range(14):
-        group |= {end for limb in JHMDB_LIMBS if group & set(limb) for end in limb}
+        group |= {end for limb in LIMBS if group & set(limb) for end in limb}
     assert group == set(range(15))
 
 
@@ -36,7 +37,7 @@ def test_limbs_run_between_their_joints():
 
 
 @pytest.mark.parametrize("gone", [(60, 30, True), (np.nan, np.nan, False)])
-def test_lost_joints_and_their_limbs_are_left_out(gone):
+def test_f162_lost_joints_and_their_limbs_are_left_out(gone):
     image = canvas()
     draw_skeleton(image, joints((10, 30, False), gone, (10, 50, False)), ((0, 1), (0, 2)), colour=RED, thickness=2)
     assert not image[:, 30:].any()

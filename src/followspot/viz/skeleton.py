@@ -12,27 +12,6 @@ from followspot.types import TrackedPoint
 Colour = tuple[int, int, int]
 Limbs = tuple[tuple[int, int], ...]
 
-JHMDB_JOINTS = (
-    "neck",
-    "belly",
-    "face",
-    "right shoulder",
-    "left shoulder",
-    "right hip",
-    "left hip",
-    "right elbow",
-    "left elbow",
-    "right knee",
-    "left knee",
-    "right wrist",
-    "left wrist",
-    "right ankle",
-    "left ankle",
-)
-"""The 15 joints of JHMDB in the order of its files (spec 6.3)."""
-JHMDB_LIMBS: Limbs = ((0, 1), (2, 0), (3, 0), (4, 0), (5, 1), (6, 1), (7, 3), (8, 4), (9, 5), (10, 6), (11, 7), (12, 8), (13, 9), (14, 10))
-"""The 14 limbs of JHMDB (spec 6.3)."""
-
 _SHIFT = 4
 _DARK = (20, 20, 20)
 
