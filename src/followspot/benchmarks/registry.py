@@ -33,6 +33,7 @@ class Entry:
 
 
 _DAVIS = ("official", "preliminary")
+_VOT = ("toolkit", "exact", "pysot", "siammask")
 
 NAMES: Mapping[str, Entry] = MappingProxyType(
     {
@@ -66,6 +67,51 @@ NAMES: Mapping[str, Entry] = MappingProxyType(
             splits=("val", "easy", "hard"),
             protocols=("masks", "boxes", "keypoints"),
             needs_data=False,
+        ),
+        "youtube-vos": Entry(
+            module="youtube_vos",
+            class_name="YoutubeVosBenchmark",
+            help="YouTube-VOS 2018 or 2019: masks of objects that begin late, J and F, archive for the server",
+            splits=("valid", "test", "train"),
+            protocols=("all-frames", "every-fifth"),
+        ),
+        "vip": Entry(
+            module="vip",
+            class_name="VipBenchmark",
+            help="VIP: parts of people as classes, mean IoU",
+            splits=("val",),
+            protocols=("later-frames", "annotated-frames"),
+        ),
+        "otb": Entry(
+            module="otb",
+            class_name="OtbBenchmark",
+            help="OTB and folders like it: boxes, success and precision in one pass",
+            splits=("all",),
+            protocols=("ope", "toolkit"),
+        ),
+        "vot2016": Entry(
+            module="vot",
+            class_name="VotBenchmark",
+            help="VOT2016: boxes with resets, accuracy, robustness and EAO",
+            splits=("all",),
+            protocols=_VOT,
+            fixed={"year": "2016"},
+        ),
+        "vot2018": Entry(
+            module="vot",
+            class_name="VotBenchmark",
+            help="VOT2018: boxes with resets, accuracy, robustness and EAO",
+            splits=("all",),
+            protocols=_VOT,
+            fixed={"year": "2018"},
+        ),
+        "vot2019": Entry(
+            module="vot",
+            class_name="VotBenchmark",
+            help="VOT2019: boxes with resets, accuracy, robustness and EAO",
+            splits=("all",),
+            protocols=_VOT,
+            fixed={"year": "2019"},
         ),
     }
 )
