@@ -14,7 +14,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import cast
 from followspot.errors import SettingError
 from followspot.io.files import missing_file, nearest
 from followspot.tracking.base import Tracker
-from followspot.tracking.preset_file import describe_preset
+from followspot.tracking.preset_file import change_preset, describe_preset
 from followspot.tracking.presets import PRESETS, Preset
 
 WEIGHTS = (".safetensors", ".pt", ".pth")
@@ -40,6 +40,11 @@ BASELINES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """Trackers without an encoder: module in `followspot.tracking`, class, arguments."""
+
+TUNABLE: Mapping[str, str] = MappingProxyType(
+    {"top_k": "1:20", "temperature": "0.005:0.5:log", "radius": "4:24", "context_frames": "1:20"}
+)
+"""What a search varies in propagation unless told otherwise, over what published methods use (docs/presets.md) and a little more."""
 
 # Prefixes of names that load_encoder itself explains.
 _OPEN_NAMES = ("random:", "timm:", "gray:")
@@ -89,6 +94,20 @@ class TrackerSpec:
         from followspot.models.encoder import load_encoder
 
         return own | encoder_settings(load_encoder(self.encoder, stride=self.stride, weights=self.weights), self.preset)
+
+    def tunable(self) -> Mapping[str, str]:
+        """Settings worth searching and their usual ranges (`followspot.jobs.search_space`); none for baselines."""
+        return TUNABLE if self.method == "propagation" else {}
+
+    def with_settings(self, settings: Mapping[str, object]) -> "TrackerSpec":
+        """The same tracker with other propagation settings, by the names of `followspot.tracking.preset_file.SETTINGS`.
+
+        Raises:
+            SettingError: an unknown name (names the nearest), a value out of range, or a baseline, which has none.
+        """
+        if self.method != "propagation":
+            raise SettingError(f"{self.method} has no settings to search; choose a tracker that propagates")
+        return replace(self, preset=change_preset(self.preset, settings))
 
     @property
     def slug(self) -> str:
