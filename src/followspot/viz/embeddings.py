@@ -1,6 +1,9 @@
 """Feature maps as pictures."""
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from followspot.errors import SettingError
@@ -48,3 +51,17 @@ def pca_colors(features: Tensor) -> Tensor:
     colors = features.new_full((frames * height * width, 3), 0.5, dtype=torch.float32)
     colors[:, :kept] = (0.5 + rows @ (directions * largest.sign() * scale) / (2 * _SPREAD)).clamp(0, 1).float()
     return colors.view(frames, height, width, 3).permute(0, 3, 1, 2).contiguous()
+
+
+def as_pictures(colors: Tensor, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Colours of cells as pictures of the frames' size.
+
+    Args:
+        colors: ``(T, 3, h, w)`` in [0, 1], as of :func:`pca_colors`.
+        size: height and width in pixels.
+
+    Returns:
+        T RGB pictures ``(H, W, 3)``, smooth between the centres of cells.
+    """
+    cells = (255 * colors).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8) for frame in cells]
