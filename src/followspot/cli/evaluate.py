@@ -52,7 +52,7 @@ def evaluate(
     from followspot.jobs.evaluate import evaluate as run
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
-    spec = _one_tracker(tracker, encoder, propagation)
+    spec = chosen_tracker(tracker, encoder, propagation)
     folder = out if out is not None else _default_folder(benchmark, opened, spec)
     with Stages(units=_UNITS) as progress:
         done = run(opened, spec, folder, data=data, processes=processes, workers=workers, show=progress)
@@ -145,7 +145,7 @@ def compare(
     print(f"saved to {out}: compare.csv, compare.json, compare.md")
 
 
-def _one_tracker(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions) -> "TrackerSpec":
+def chosen_tracker(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions) -> "TrackerSpec":
     """The tracker that ``--tracker``, or the options of the encoder, name."""
     from followspot.jobs.trackers import BASELINES, TrackerSpec, with_preset
 
