@@ -1,5 +1,6 @@
 """Masks as image files: indexed PNGs in and out, grey and coloured pictures in; soft label maps from ``.npy``."""
 
+import io
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from followspot.errors import AnnotationError
 from followspot.io.fields import check_size
-from followspot.io.files import atomic_path, missing_file
+from followspot.io.files import missing_file, write_atomic
 from followspot.types import LabelMaps, Masks
 
 Colour = tuple[int, int, int]
@@ -54,13 +55,25 @@ def write_mask(path: Path | str, ids: NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
+    write_atomic(Path(path), encode_mask(ids))
+
+
+def encode_mask(ids: NDArray[np.uint8]) -> bytes:
+    """What :func:`write_mask` writes.
+
+    Args:
+        ids: ``(H, W)`` uint8, 0 = background.
+
+    Returns:
+        The bytes of an indexed PNG.
+    """
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(ids))
     picture.putpalette([*davis_palette()[:-3], 255, 255, 255])
-    with atomic_path(path) as partial:
-        picture.save(partial, format="PNG")
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
 
 
 def read_mask(path: Path | str, *, colours: Mapping[str, Colour] | None = None, size: tuple[int, int] | None = None) -> Masks:
