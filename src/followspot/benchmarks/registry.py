@@ -113,6 +113,27 @@ NAMES: Mapping[str, Entry] = MappingProxyType(
             protocols=_VOT,
             fixed={"year": "2019"},
         ),
+        "jhmdb": Entry(
+            module="jhmdb",
+            class_name="JhmdbBenchmark",
+            help="JHMDB: 15 joints of people, PCK",
+            splits=("split1", "split2", "split3", "all"),
+            protocols=("videowalk", "legacy", "strict"),
+        ),
+        "badja": Entry(
+            module="badja",
+            class_name="BadjaBenchmark",
+            help="BADJA: 20 joints of animals, PCK",
+            splits=("public", "all"),
+            protocols=("official", "pixels"),
+        ),
+        "tapvid": Entry(
+            module="tapvid",
+            class_name="TapvidBenchmark",
+            help="TAP-Vid: any points, AJ, delta and OA",
+            splits=("all",),
+            protocols=("query-first", "strided"),
+        ),
     }
 )
 """What `open_benchmark` knows, in the order in which it is listed."""
