@@ -29,6 +29,9 @@ app.command(download)
 app.command("followspot.cli.evaluate:evaluate", name="evaluate", help="Run a tracker on a benchmark and score it.")
 app.command("followspot.cli.evaluate:score", name="score", help="Score a folder of results, whoever made them.")
 app.command("followspot.cli.evaluate:compare", name="compare", help="Run several trackers on a benchmark and print one table.")
+app.command("followspot.cli.tune:tune", name="tune", help="Search a tracker's settings on a benchmark.")
+app.command("followspot.cli.tune:sweep", name="sweep", help="Score every checkpoint of a training run and keep the best.")
+app.command("followspot.cli.trax:trax", name="trax", help="Let vot-toolkit or another TraX client drive a tracker.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
