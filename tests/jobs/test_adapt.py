@@ -327,7 +327,7 @@ def test_the_true_gain_is_reported_and_decides_nothing(whole, clip, weights, dav
     assert 0 < report.truth.before["mean"] <= 1
     assert json.loads((out / "report.json").read_text())["truth"]["after"] == report.truth.after
     assert "true J&F mean" in report.table()
-    assert ("frames", "b", 5, 5) in told
+    assert ("frames", "truth", 5, 5) in told
     direct = score_truth(load_encoder(weights=weights), source, tmp_path / "direct", weights=weights, device="cpu")
     assert direct == report.truth.before
     other = out / "run" / "encoder.safetensors"

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from followspot.datasets.davis import DavisDataset
+from followspot.benchmarks.davis import DavisBenchmark
 from followspot.errors import EncoderError
-from followspot.jobs.scoring import davis_score
+from followspot.jobs.scoring import tracking_score
 from followspot.jobs.train import initialize
 from followspot.models.encoder import load_encoder
 from followspot.models.networks import build_network
@@ -58,6 +58,6 @@ def test_f095_a_score_in_training_is_that_of_the_benchmark(shared_data, tmp_path
         (tmp_path / "davis" / folder).symlink_to(shared_data / "davis" / folder)
     encoder = load_encoder("descriptor")
     encoder.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)))
-    score = davis_score(DavisDataset(tmp_path / "davis", split="one"), pixels=120, workers=1)(encoder)
+    score = tracking_score(DavisBenchmark(tmp_path / "davis", split="one"), pixels=120, workers=1)(encoder)
     assert 0.2 < score < 0.95
     assert not encoder.training
