@@ -37,7 +37,7 @@ for line in sys.argv[1:]:
         print(line, *({"torch", "cv2", "av", "timm", "lightning", "pyarrow", "yt_dlp"} & set(sys.modules)), sep="|", file=sys.stderr)
 """
 LINES = ["--help", "--version", "track v.mp4 --mskk f.png"]
-LINES += [f"{command} --help" for command in ("track", "demo", "evaluate davis", "score davis")]
+LINES += [f"{command} --help" for command in ("track", "demo", "evaluate", "score", "compare")]
 LINES += [f"{command} --help" for command in ("prepare", "download kinetics", "train", "adapt", "convert")]
 
 
@@ -55,14 +55,14 @@ def test_importing_the_package_imports_nothing_heavy(fresh_process):
     [
         ("trakc v.mp4", ['"trakc"', 'Did you mean "track"?']),
         ("evalaute davis", ['Did you mean "evaluate"?']),
-        ("evaluate davs", ['Did you mean "davis"?']),
-        ("score daviss", ['Did you mean "davis"?']),
+        ("evaluate davs", ['unknown benchmark "davs"; did you mean "davis"?']),
+        ("score daviss r", ['did you mean "davis"?']),
         ("track v.mp4 --maks f.png", ["--maks", "Did you mean --mask?"]),
         ("demo --fraims 3", ["Did you mean --frames?"]),
-        ("evaluate davis --data d --year 2018", ['"2016", "2017"']),
-        ("evaluate davis --data d --baseline identiy", ['Did you mean "identity"?']),
-        ("score davis r --data d --protocol offical", ['Did you mean "official"?']),
-        ("evaluate davis", ["--data requires an argument"]),
+        ("evaluate davis-2018 --data d", ['unknown benchmark "davis-2018"']),
+        ("score davis r --data d --protocol offical", ['did you mean "official"?']),
+        ("evaluate davis", ["davis needs its data; add --data FOLDER"]),
+        ("compare davis --trackers identity --data d", ["--out requires an argument"]),
         ("track", ["SOURCE requires an argument"]),
         ("demo --frames x", ["--frames", '"x"']),
         ("demo --frames 1", ["--frames 1 leaves nothing to follow"]),
