@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from followspot.errors import AnnotationError
 
-ANNOTATIONS = ("--mask", "--box", "--point", "--keypoints", "--labels")
+ANNOTATIONS = ("--mask", "--box", "--point", "--keypoints", "--labels", "--colors")
 AT = "\x1f"
 """Stands between a value and its frame; no file name or number holds it."""
 

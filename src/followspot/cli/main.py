@@ -18,6 +18,8 @@ app = App(
 )
 app.command("followspot.cli.demo:demo", name="demo", help="Make a short video, follow masks, a box and points through it, and score that.")
 app.command("followspot.cli.track:track", name="track", help="Follow what you point at through a video.")
+app.command("followspot.cli.recolor:recolor", name="recolor", help="Colour a grey video from frames of it that someone has coloured.")
+app.command("followspot.cli.flow:flow", name="flow", help="Write the dense flow between two frames as a .flo file.")
 app.command("followspot.cli.prepare:prepare", name="prepare", help="Make a store of small clips from any videos.")
 app.command("followspot.cli.train:train", name="train", help="Train an encoder on unlabelled video.")
 app.command("followspot.cli.adapt:adapt", name="adapt", help="Fine-tune the encoder on your own video, without labels.")

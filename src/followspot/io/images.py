@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from followspot.errors import VideoError
+from followspot.io.files import atomic_path
 from followspot.io.source import DEFAULT_FPS, Picture, VideoSource, checked_fps, same_size
 from followspot.types import Frame
 
@@ -122,6 +123,18 @@ def read_image(path: Path) -> Picture:
         raise VideoError(f"{path} is gone; it was there when the folder was listed, so put it back or start again") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VideoError(f"{path} cannot be read as an image ({error}); re-copy it or take it out of the folder") from error
+
+
+def write_image(path: Path, image: Picture) -> None:
+    """Writes an RGB picture ``(H, W, 3)`` as PNG, whole or not at all; folders are made.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from PIL import Image
+
+    with atomic_path(path) as partial:
+        Image.fromarray(image, "RGB").save(partial, format="PNG")
 
 
 def _from_deep(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", path: Path) -> Picture:

@@ -25,6 +25,9 @@ _CLOCK = 90_000
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """FFmpeg's muxer for a file ending; named because the partial file has another ending."""
 
+VIDEO_SUFFIXES = tuple(_FORMATS)
+"""Endings of files that `VideoWriter` writes."""
+
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "h265": "libx265", "av1": "libsvtav1"}
 """The software encoder of each codec: the same bytes on every run, which hardware encoders do not promise."""
 

@@ -1,9 +1,9 @@
 """Single-image colorization: a grey picture gets its colours from nothing but itself.
 
-After Zhang et al., "Colorful Image Colorization" (ECCV 2016). A linear layer turns the features of each cell into a distribution over classes
-of colour; the loss of a clip is the cross-entropy -v sum_q y_q log p_q with that cell's true colour, meaned over cells and frames, where v
-weighs rare colours up. No frame sees another, so what is learnt is what things are, not where they went: the baseline "Single Image
-Colorization" of Vondrick et al. (ECCV 2018), table 1.
+After Zhang et al., "Colorful Image Colorization" (ECCV 2016). A linear layer turns the features of each cell into a distribution over
+classes of colour; the loss of a clip is the cross-entropy -v sum_q y_q log p_q with that cell's true colour, meaned over cells and
+frames, where v weighs rare colours up. No frame sees another, so what is learnt is what things are, not where they went: the baseline
+"Single Image Colorization" of Vondrick et al. (ECCV 2018), table 1.
 
 The encoder must not see colours: wrap it in :class:`followspot.models.gray.GrayInput` or use a network that receives L.
 """

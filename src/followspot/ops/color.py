@@ -73,6 +73,37 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-4).pow(1 / 2.4) - 0.055, linear * 12.92)
 
 
+def join_lightness(lightness: Tensor, ab: Tensor) -> Tensor:
+    """A picture of known lightness and guessed colours: colours that sRGB lacks at that lightness are greyed as far as they must be.
+
+    Clamping RGB instead would change the lightness.
+
+    Args:
+        lightness: ``(..., 1, H, W)`` L in [0, 100].
+        ab: ``(..., 2, H, W)``.
+
+    Returns:
+        ``(..., 3, H, W)`` RGB in [0, 1] whose L is the one given.
+    """
+    # The hull of sRGB around the grey axis is so nearly convex that halving finds the edge; 8 steps leave 1/256 of the colour.
+    kept, step = torch.ones_like(lightness), 0.5
+    inside = _in_gamut(lightness, ab)
+    kept = torch.where(inside, kept, 0.0)
+    for _ in range(8):
+        if bool(inside.all()):
+            break
+        trial = torch.where(inside, kept, kept + step)
+        kept = torch.where(_in_gamut(lightness, ab * trial), trial, kept)
+        step /= 2
+    return lab_to_rgb(torch.cat([lightness, ab * kept], -3)).clamp(0, 1)
+
+
+def _in_gamut(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Whether sRGB shows it, up to a third of a step of 8 bits."""
+    rgb = lab_to_rgb(torch.cat([lightness, ab], -3))
+    return ((rgb > -1e-3) & (rgb < 1 + 1e-3)).all(-3, keepdim=True)
+
+
 def gamut_bins(spacing: float = 10.0) -> Tensor:
     """The colours of a regular grid in ab that sRGB can show at some lightness.
 
