@@ -3,7 +3,7 @@
 Results are a folder a sequence with an indexed PNG for every frame: ``<results>/<sequence>/<frame>.png``, the index is the object's id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from followspot.benchmarks.report import Report
 from followspot.datasets.davis import DavisDataset, Year
 from followspot.errors import DatasetError, SettingError
 from followspot.io.masks import write_mask
+from followspot.io.submission import write_submission
 from followspot.io.video import open_video
 from followspot.tracking.base import Tracker
 from followspot.types import Masks
@@ -128,6 +129,29 @@ class DavisBenchmark:
             curve="J",
             files=official_files(rows, split=self.split, protocol=self.rules),
         )
+
+    @property
+    def hidden(self) -> bool:
+        """Whether annotations of later frames are missing, as in test-dev, whose truth is on the server only."""
+        return any(len(video.annotated) < len(video) for video in self.dataset.sequences)
+
+    def pack(self, results: Path, archive: Path) -> None:
+        """Writes ``<sequence>/<frame>.png`` into a ZIP file, as the server takes it; see `Submission.pack`.
+
+        The folders of sequences lie directly in the archive (the server's own error message asks for that).
+
+        Raises:
+            DatasetError: masks are missing or unusable.
+            OutputError: the archive cannot be written.
+        """
+        results = Path(results)
+        require_folders(results, self.sequence_names, benchmark=f"{self.name} {self.split}")
+        write_submission(archive, self._masks(results))
+
+    def _masks(self, results: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        for video in self.dataset.sequences:
+            for index, frame in enumerate(video.frame_names):
+                yield f"{video.name}/{frame}.png", read_prediction(video, index, results / video.name)
 
     def picture(self, sequence: str, frame: int, results: Path | None) -> NDArray[np.uint8]:
         """A frame with its result or, without results, its annotation; see `Benchmark.picture`.
