@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import followspot
-from followspot.benchmarks.report import MEASURES, ObjectScore, Report
+from followspot.benchmarks.davis_scoring import MEASURES, official_files
+from followspot.benchmarks.report import Row
 from followspot.cli.frames import bind_frames
 from followspot.cli.main import app
 from followspot.cli.options import PropagationOptions, build_preset
 from followspot.io.annotations import read_annotation
 from followspot.io.export import CSV_COLUMNS
 from followspot.jobs.track import CHECKPOINT_EVERY
-from followspot.metrics.summary import Summary
 from followspot.tracking import confidence, suggestion
 from followspot.tracking.presets import PRESETS, Resolution
 
@@ -64,7 +64,7 @@ def test_commands_are_found_and_wrong_ones_fail():
     with pytest.raises(cyclopts.CycloptsError):
         parse(["track", "clip.mp4", "--msk", "first.png"])
     with pytest.raises(cyclopts.CycloptsError):
-        parse(["evaluate", "davis"])
+        parse(["evaluate"])
 
 
 def options():
@@ -81,8 +81,9 @@ def test_mentioned_option_exists(option):
     commands = [
         ["track"],
         ["demo"],
-        ["evaluate", "davis"],
-        ["score", "davis"],
+        ["evaluate"],
+        ["score"],
+        ["compare"],
         ["convert"],
         ["download", "kinetics"],
         ["prepare"],
@@ -97,10 +98,22 @@ def test_mentioned_option_exists(option):
     assert option in known
 
 
-def test_table_of_presets_is_that_of_the_code():
+@pytest.fixture(scope="module")
+def tables():
+    """The script that writes tables into pages."""
     spec = importlib.util.spec_from_file_location("make_tables", DOCS / "assets" / "make_tables.py")
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_of_benchmarks_is_that_of_the_code(tables):
+    page = text_of("benchmarks.md")
+    assert page == tables.filled_benchmarks(page), "run: python docs/assets/make_tables.py"
+    assert page.count("\n| `davis-2016` |") == 1
+
+
+def test_table_of_presets_is_that_of_the_code(tables):
     page = text_of("presets.md")
     assert page == tables.filled(page), "run: python docs/assets/make_tables.py"
     assert page.count("\n| `default` |") == 1
@@ -140,13 +153,11 @@ def test_numbers_in_the_text_are_those_of_the_code():
     assert f"At most {CHECKPOINT_EVERY} frames are computed again" in " ".join(text_of("outputs.md").split())
 
 
-def test_csv_files_of_davis_are_named_and_shaped_as_documented(tmp_path):
+def test_csv_files_of_davis_are_named_and_shaped_as_documented():
     page = text_of("benchmarks.md")
-    summary = Summary(mean=0.5, recall=0.5, decay=0.0)
-    row = ObjectScore(sequence="bear", object_id=1, frames=3, j=summary, f=summary)
-    Report(benchmark="DAVIS 2016", split="SPLIT", protocol="official", note="", rows=(row,)).save(tmp_path)
-    for file in tmp_path.glob("*.csv"):
-        assert f"`{file.name}`: `{file.read_text(encoding='utf-8').splitlines()[0]}`" in page
+    row = Row(sequence="bear", object="1", frames=3, values=dict.fromkeys(MEASURES, 0.5))
+    for name, text in official_files([row], split="SPLIT", protocol="official").items():
+        assert f"`{name}`: `{text.splitlines()[0]}`" in page
     assert ",".join(MEASURES) in page
     assert "`report.json`" in page
 
@@ -193,7 +204,7 @@ def test_snippets_of_the_python_page_run():
     assert "(96, 128) uint8" in text
     assert {"stone", "spot", "box"} <= set(re.findall(r"'(\w+)'", text))
     assert "nothing.mp4 does not exist" in text
-    assert "PRELIMINARY" in text
+    assert "preliminary protocol" in text
     assert Path("out/clip/overlay.mp4").exists()
 
 

@@ -1,13 +1,16 @@
-"""Writes the table of presets into docs/presets.md, between its two marks. A test compares the page with `filled`.
+"""Writes the tables of presets and of benchmarks into their pages, between two marks each. A test compares the pages.
 
 python docs/assets/make_tables.py
 """
 
 from pathlib import Path
 
+from followspot.benchmarks.registry import NAMES
 from followspot.tracking.presets import PRESETS, Preset, Resolution
 
 PAGE = Path(__file__).parents[1] / "presets.md"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks.md"
+BEGIN_BENCHMARKS, END_BENCHMARKS = "<!-- benchmarks: written by docs/assets/make_tables.py -->\n", "<!-- end of benchmarks -->\n"
 BEGIN, END = "<!-- presets: written by docs/assets/make_tables.py -->\n", "<!-- end of presets -->\n"
 COLUMNS = (
     "preset",
@@ -70,5 +73,19 @@ def filled(page: str) -> str:
     return before + BEGIN + "\n".join([*table, "", "Sources:", "", *sources]) + "\n" + END + after
 
 
+def filled_benchmarks(page: str) -> str:
+    """The page with the table of benchmarks as it is in the code."""
+    before, _, rest = page.partition(BEGIN_BENCHMARKS)
+    _, _, after = rest.partition(END_BENCHMARKS)
+    table = ["| benchmark | what is followed and measured | splits | protocols |", "|---|---|---|---|"]
+    table += [f"| `{name}` | {entry.help} | {_names(entry.splits)} | {_names(entry.protocols)} |" for name, entry in NAMES.items()]
+    return before + BEGIN_BENCHMARKS + "\n".join(table) + "\n" + END_BENCHMARKS + after
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 if __name__ == "__main__":
+    BENCHMARKS.write_text(filled_benchmarks(BENCHMARKS.read_text(encoding="utf-8")), encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
