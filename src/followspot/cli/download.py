@@ -1,7 +1,7 @@
-"""``followspot download kinetics``."""
+"""``followspot download kinetics`` and ``followspot download davis``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -46,3 +46,32 @@ def kinetics(
         print(f"  {row.key}: {row.status} ({row.reason})")
     if len(failed) > _SHOWN:
         print(f"  and {len(failed) - _SHOWN} more, see {report.table}")
+
+
+def davis(
+    *,
+    out: Path,
+    part: Literal["trainval", "test-dev"] = "trainval",
+    url: str | None = None,
+    sha256: str | None = None,
+    tries: int = 5,
+) -> None:
+    """Fetch DAVIS 2017 at 480p from its server and unpack it to OUT/DAVIS. Run it again to go on, or to mend what is missing.
+
+    DAVIS may be used as its licence says (CC BY-NC 4.0); train on none of it what you want to score on it.
+
+    Args:
+        out: Folder for DAVIS/.
+        part: trainval (train and val of both years), or test-dev.
+        url: Another address of the archive.
+        sha256: What the archive must hash to.
+        tries: How often fetching is tried; a busy server is left alone for a minute, then two, then four.
+    """
+    from followspot.jobs.davis_download import download_davis
+
+    with Stages("files") as progress:
+        done = download_davis(
+            out, part=part, url=url, sha256=sha256, tries=tries, progress=lambda number, total: progress("unpacking", number, total)
+        )
+    fetched = f"{done.downloaded / 1e6:.1f} MB fetched" if done.downloaded else "nothing to fetch"
+    print(f"{done.files} files are there, {fetched}; saved to {done.folder}")
