@@ -12,7 +12,8 @@ from followspot.io.source import ArrayVideo
 from followspot.io.video import open_video
 from followspot.jobs.recolor import GrayVideo, recolored, write_recolored
 from followspot.metrics.color import color_psnr
-from followspot.tracking.colors import gray_frame, to_lab
+from followspot.ops.color import to_lab
+from followspot.tracking.colors import gray_frame
 from followspot.tracking.presets import PRESETS, Resolution
 from followspot.tracking.propagation import PropagationTracker
 

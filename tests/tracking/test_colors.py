@@ -8,8 +8,8 @@ import torch
 
 from followspot.errors import AnnotationError, SettingError
 from followspot.metrics.color import color_accuracy, color_psnr
-from followspot.ops.color import join_lightness, lab_to_rgb, rgb_to_lab
-from followspot.tracking.colors import carried_ab, color_maps, gray_frame, recolor, to_lab
+from followspot.ops.color import join_lightness, lab_to_rgb, recolor, rgb_to_lab, to_lab
+from followspot.tracking.colors import carried_ab, color_maps, gray_frame
 from followspot.tracking.identity import IdentityTracker
 from followspot.types import Frame
 

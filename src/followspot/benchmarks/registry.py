@@ -134,6 +134,13 @@ NAMES: Mapping[str, Entry] = MappingProxyType(
             splits=("all",),
             protocols=("query-first", "strided"),
         ),
+        "colors": Entry(
+            module="colors",
+            class_name="ColorsBenchmark",
+            help="any videos without labels: colours of the first frame carried to the others, accuracy and PSNR",
+            splits=("all", "val", "train"),
+            protocols=("first-frame",),
+        ),
     }
 )
 """What `open_benchmark` knows, in the order in which it is listed."""

@@ -12,8 +12,9 @@ from followspot.io.images import write_image
 from followspot.io.source import VideoSource
 from followspot.io.writer import VIDEO_SUFFIXES, VideoWriter
 from followspot.jobs.track import Progress
+from followspot.ops.color import recolor
 from followspot.tracking.both_ways import follow
-from followspot.tracking.colors import carried_ab, color_maps, gray_frame, recolor
+from followspot.tracking.colors import carried_ab, color_maps, gray_frame
 from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Frame
 

@@ -3,7 +3,9 @@
 Formulas: sRGB from IEC 61966-2-1, XYZ for the D65 white (2 degree observer), Lab from CIE 15:2004.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from followspot.errors import SettingError
@@ -96,6 +98,30 @@ def join_lightness(lightness: Tensor, ab: Tensor) -> Tensor:
         kept = torch.where(_in_gamut(lightness, ab * trial), trial, kept)
         step /= 2
     return lab_to_rgb(torch.cat([lightness, ab * kept], -3)).clamp(0, 1)
+
+
+def to_lab(image: NDArray[np.uint8]) -> Tensor:
+    """An RGB picture ``(H, W, 3)`` uint8 as Lab ``(3, H, W)`` float32."""
+    return rgb_to_lab(torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255)
+
+
+def to_image(rgb: Tensor) -> NDArray[np.uint8]:
+    """RGB ``(3, H, W)``, clamped to [0, 1], as a picture ``(H, W, 3)`` uint8."""
+    image: NDArray[np.uint8] = (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return image
+
+
+def recolor(image: NDArray[np.uint8], ab: Tensor) -> NDArray[np.uint8]:
+    """A picture's own lightness with other colours.
+
+    Args:
+        image: RGB ``(H, W, 3)``; its colours do not matter.
+        ab: ``(2, H, W)``.
+
+    Returns:
+        RGB ``(H, W, 3)`` with the L of the image, up to rounding.
+    """
+    return to_image(join_lightness(to_lab(image)[:1], ab))
 
 
 def _in_gamut(lightness: Tensor, ab: Tensor) -> Tensor:

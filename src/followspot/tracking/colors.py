@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from followspot.errors import AnnotationError
-from followspot.ops.color import join_lightness, lab_to_rgb, rgb_to_lab
+from followspot.ops.color import lab_to_rgb, to_image, to_lab
 from followspot.types import Frame, LabelMaps
 
-Image = NDArray[np.uint8]
 NAMES = ("color a", "color b", "color known")
 """Of the label maps, in their order."""
 # ab of sRGB lies within +-110, see `followspot.ops.color`; a margin for rounding.
@@ -31,7 +30,7 @@ def gray_frame(frame: Frame) -> Frame:
     return replace(frame, image=np.repeat(gray[..., 1:2], 3, axis=2))
 
 
-def color_maps(image: Image) -> LabelMaps:
+def color_maps(image: NDArray[np.uint8]) -> LabelMaps:
     """The colours of a picture as label maps, for a tracker to carry.
 
     Args:
@@ -63,27 +62,3 @@ def carried_ab(maps: NDArray[np.float32] | None) -> Tensor:
     known = carried[2:]
     shares = carried[:2] / known.clamp(min=torch.finfo(torch.float32).tiny)
     return torch.where(known > 0, (shares - 0.5) * (2 * _REACH), 0.0)
-
-
-def recolor(image: Image, ab: Tensor) -> Image:
-    """A picture's own lightness with other colours.
-
-    Args:
-        image: RGB ``(H, W, 3)``; its colours do not matter.
-        ab: ``(2, H, W)``.
-
-    Returns:
-        RGB ``(H, W, 3)`` with the L of the image, up to rounding.
-    """
-    return to_image(join_lightness(to_lab(image)[:1], ab))
-
-
-def to_lab(image: Image) -> Tensor:
-    """RGB ``(H, W, 3)`` uint8 as Lab ``(3, H, W)``."""
-    return rgb_to_lab(torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255)
-
-
-def to_image(rgb: Tensor) -> Image:
-    """RGB ``(3, H, W)`` in [0, 1] as ``(H, W, 3)`` uint8."""
-    image: Image = (rgb.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return image
