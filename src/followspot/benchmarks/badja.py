@@ -61,8 +61,8 @@ class BadjaBenchmark:
         return tuple(sequence.name for sequence in self.dataset.sequences)
 
     def length(self, sequence: str) -> int:
-        """Frames of a video, annotated or not."""
-        return len(self.dataset[sequence])
+        """Frames up to the last annotated one; what comes after it is not followed."""
+        return self.dataset[sequence].annotated[-1] + 1
 
     def is_complete(self, sequence: str, folder: Path) -> bool:
         """Whether the file of results is there; it is written last."""
@@ -82,7 +82,7 @@ class BadjaBenchmark:
 
         def on_answer() -> None:
             if on_frame is not None:
-                on_frame(sequence, next(done), last + 1)
+                on_frame(sequence, next(done), self.length(sequence))
 
         given = known_joints(video.xy[first], video.joints, skeleton=_limbs(video), name=sequence)
         with video.open() as frames:

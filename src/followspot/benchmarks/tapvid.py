@@ -4,9 +4,10 @@ Results are a folder a video: ``<results>/<video>/tracks.npz``, a column for eac
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast, get_args
+from typing import Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,13 @@ NOTES: Mapping[QueryMode, str] = MappingProxyType(
         "strided": f"each point asked for at every {STRIDE}th frame if visible, scored before and after it; raster 256; mean over videos",
     }
 )
+
+
+@runtime_checkable
+class Confident(Protocol):
+    """A tracker that says how sure it is only if it is asked to, since that takes time."""
+
+    confidence: bool
 
 
 class TapvidBenchmark:
@@ -84,7 +92,7 @@ class TapvidBenchmark:
         return has_point_tracks(folder)
 
     def run(self, sequence: str, tracker: Tracker, folder: Path, *, on_frame: OnFrame | None = None) -> None:
-        """Follows all queries; see `Benchmark.run`.
+        """Follows all queries; see `Benchmark.run`. A tracker that can say how sure it is, is asked to, as that is how it says "hidden".
 
         The queries of one frame are followed together, in a pass of their own from that frame on (and, strided, in another one
         back to the first frame). So the answer to a query does not depend on what else is asked in other frames.
@@ -98,7 +106,7 @@ class TapvidBenchmark:
         if not len(queries):
             raise DatasetError(f"{sequence!r} has no point that is ever visible, so there is nothing to ask for; leave it out by --split")
         tracks = PointTracks.empty(len(video), _names(queries))
-        with video.open() as frames:
+        with video.open() as frames, _doubting(tracker):
             xy = video.pixels((frames.height, frames.width))
             passes = list(_passes(queries, len(video), backwards=self.protocol == "strided"))
             total, done = sum(len(order) for _, order in passes), iter(range(1, 10**9))
@@ -175,6 +183,19 @@ class TapvidBenchmark:
             values=_values(scores) | {"queries": float(len(queries))},
             curve=near_in_frames(predicted, truth, ~occluded & counted),
         )
+
+
+@contextmanager
+def _doubting(tracker: Tracker) -> Iterator[None]:
+    """With its confidence switched on, where it has any; as it was afterwards."""
+    if not isinstance(tracker, Confident):
+        yield
+        return
+    before, tracker.confidence = tracker.confidence, True
+    try:
+        yield
+    finally:
+        tracker.confidence = before
 
 
 def _values(scores: PointScores) -> dict[str, float]:
