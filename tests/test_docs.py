@@ -89,6 +89,8 @@ def test_mentioned_option_exists(option):
         ["prepare"],
         ["train"],
         ["adapt"],
+        ["recolor"],
+        ["flow"],
     ]
     known = set()
     for command in commands:

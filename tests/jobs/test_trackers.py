@@ -1,5 +1,6 @@
 """Trackers by name."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ from followspot.jobs.trackers import BASELINES, TrackerSpec, find_tracker, is_we
 from followspot.models.networks import build_network
 from followspot.models.weights import save_weights
 from followspot.tracking.base import Tracker
+from followspot.tracking.flow import FlowTracker
 from followspot.tracking.presets import PRESETS
 from followspot.tracking.propagation import PropagationTracker
 
@@ -24,6 +26,20 @@ def test_f112_every_baseline_is_a_tracker_that_can_be_built(name):
     assert isinstance(spec.build(), Tracker)
     assert (spec.name, spec.settings()["method"]) == (name, name)
     assert "preset" not in spec.settings()
+
+
+def flow_of_ones_own(first, second):
+    return np.zeros((2, *first.shape[:2]))
+
+
+def test_f112_a_flow_of_ones_own_is_a_tracker_under_its_own_name():
+    spec = find_tracker(f"flow:{__name__}:flow_of_ones_own", preset=PRESETS["crw"])
+    assert spec.name == spec.settings()["method"] == f"flow:{__name__}:flow_of_ones_own"
+    assert isinstance(spec.build(), FlowTracker)
+    assert spec.build().method == f"{__name__}:flow_of_ones_own"
+    assert ":" not in spec.slug
+    with pytest.raises(SettingError, match="cannot be imported"):
+        find_tracker("flow:no.such.module:flow")
 
 
 def test_encoders_by_name():

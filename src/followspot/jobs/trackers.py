@@ -8,6 +8,7 @@
     run/                        a training run: its encoder.safetensors
     resnet50:moco.pth           weights that do not say it
     identity, template          baselines; flow:dis, flow:farneback, flow:coarse-to-fine
+    flow:mine.raft:flow         a flow of one's own, learnt or not: the function `flow` of the module `mine.raft`
     descriptor@crw              with a preset, by its name or file
     ours=run/@crw               under a name of one's own
 """
@@ -41,9 +42,7 @@ BASELINES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
 )
 """Trackers without an encoder: module in `followspot.tracking`, class, arguments."""
 
-TUNABLE: Mapping[str, str] = MappingProxyType(
-    {"top_k": "1:20", "temperature": "0.005:0.5:log", "radius": "4:24", "context_frames": "1:20"}
-)
+TUNABLE: Mapping[str, str] = MappingProxyType({"top_k": "1:20", "temperature": "0.005:0.5:log", "radius": "4:24", "context_frames": "1:20"})
 """What a search varies in propagation unless told otherwise, over what published methods use (docs/presets.md) and a little more."""
 
 # Prefixes of names that load_encoder itself explains.
@@ -57,7 +56,7 @@ class TrackerSpec:
     name: str
     """For people and for folders: ``"descriptor@crw"``."""
     method: str = "propagation"
-    """``"propagation"``, or one of `BASELINES`."""
+    """``"propagation"``, one of `BASELINES`, or ``"flow:module:function"``."""
     encoder: str | None = None
     """Name of the encoder; None: what the weights say, or the default."""
     weights: Path | None = None
@@ -74,7 +73,7 @@ class TrackerSpec:
             EncoderError: the encoder is unknown or its weights are unusable.
         """
         if self.method != "propagation":
-            module, name, arguments = BASELINES[self.method]
+            module, name, arguments = BASELINES.get(self.method, ("flow", "FlowTracker", (self.method.removeprefix("flow:"),)))
             return cast(Tracker, getattr(import_module(f"followspot.tracking.{module}"), name)(*arguments))
         from followspot.models.encoder import load_encoder
         from followspot.tracking.propagation import PropagationTracker
@@ -164,7 +163,7 @@ def find_tracker(
         EncoderError: a path leads to no weights.
     """
     chosen = preset if preset is not None else PRESETS["default"]
-    if text in BASELINES:
+    if text in BASELINES or _is_own_flow(text):
         return TrackerSpec(name=name or text, method=text, device=device)
     encoder, weights = _encoder_and_weights(text)
     called = name or with_preset(_short_name(text, weights), chosen)
@@ -184,6 +183,21 @@ def with_preset(name: str, preset: Preset) -> str:
 def is_weights(path: Path) -> bool:
     """Whether a path is that of a weight file or of a training run's folder, rather than a folder of results."""
     return (path.is_file() and path.suffix in WEIGHTS) or (path / "encoder.safetensors").is_file()
+
+
+def _is_own_flow(text: str) -> bool:
+    """Whether it is ``flow:module:function``; such a function is imported at once, so that a wrong name is an error before any work.
+
+    Raises:
+        SettingError: it cannot be imported.
+    """
+    method = text.removeprefix("flow:")
+    if method == text or ":" not in method:
+        return False
+    from followspot.tracking.flow import find_flow
+
+    find_flow(method)
+    return True
 
 
 def _encoder_and_weights(text: str) -> tuple[str | None, Path | None]:
