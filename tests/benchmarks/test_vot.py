@@ -220,6 +220,11 @@ def test_pictures(vot, tmp_path):
     assert (benchmark.picture("ant", 6, tmp_path) != benchmark._dataset["ant"].read_frame(6).image).any()
 
 
+def test_a_picture_of_no_frame_is_refused(vot):
+    with pytest.raises(DatasetError, match="ant has no frame 30; frames are 0 to 29"):
+        VotBenchmark(vot).picture("ant", FRAMES, None)
+
+
 @pytest.mark.parametrize("year", ["2016", "2018", "2019"])
 def test_by_name_pickled_and_with_a_tracker_of_ours(vot, tmp_path, year):
     benchmark = pickle.loads(pickle.dumps(open_benchmark(f"vot{year}", vot)))

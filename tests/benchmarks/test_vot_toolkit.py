@@ -40,6 +40,15 @@ def test_there_are_six_sequences_with_and_without_failures():
     assert any(row["lost"] == 0 for row in SAID["template"]["toolkit"]["sequences"].values())
 
 
+def test_the_page_has_the_figures_of_the_results():
+    page = (RESULTS.parent / "docs" / "vot.md").read_text()
+    for name, said in SAID.items():
+        for judge, label in (("toolkit", f"| {name} | vot-toolkit"), ("followspot", "| | followspot")):
+            values = [said[judge]["A"], said[judge]["R"], *said[judge]["EAO"].values()]
+            row = " | ".join("none" if value is None else f"{value:.5f}" for value in values)
+            assert f"{label} | {row} |" in page
+
+
 @pytest.mark.parametrize("name", TRACKERS)
 def test_f144_from_the_same_overlaps_come_the_same_numbers(name):
     """The toolkit's overlaps in, the toolkit's accuracy, robustness and EAO out."""

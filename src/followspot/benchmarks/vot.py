@@ -209,9 +209,11 @@ class VotBenchmark:
         """A frame with the region of the first run drawn on it, or with the truth; plain where there is none.
 
         Raises:
-            DatasetError: the run is missing or unusable.
+            DatasetError: there is no such frame, or the run is missing or unusable.
         """
         video = self._dataset[sequence]
+        if not 0 <= frame < len(video):
+            raise DatasetError(f"{sequence} has no frame {frame}; frames are 0 to {len(video) - 1}")
         steps: tuple[Step | None, ...] = video.truth
         if results is not None:
             steps = tuple(read_trajectory(results / sequence / f"{sequence}_001.txt", frames=len(video)))
