@@ -86,6 +86,7 @@ def test_mentioned_option_exists(option):
         ["compare"],
         ["convert"],
         ["download", "kinetics"],
+        ["download", "davis"],
         ["prepare"],
         ["train"],
         ["adapt"],
