@@ -62,7 +62,7 @@ def test_a_dozen_arrows_a_row_stand_apart_and_nan_draws_none():
     black = np.zeros((60, 120, 3), np.uint8)
     none = copy_arrows(black, black, np.full((2, 60, 120), np.nan))
     assert none[:, :120].max() == 0
-    many = copy_arrows(black, black, np.zeros((2, 60, 120)))
+    many = copy_arrows(black, black, np.zeros((2, 60, 120)), across=12)
     colours = {tuple(many[5 + 10 * i, 5 + 10 * j].tolist()) for i in range(6) for j in range(12)}
     assert len(colours) > 40
     for wrong in ({"across": 0}, {}):

@@ -53,7 +53,7 @@ def colorization_panel(image: Picture, ab: Tensor, *, reference: Picture | None 
     return _beside(*([] if reference is None else [reference]), gray, colorize(image, ab), image)
 
 
-def copy_arrows(reference: Picture, target: Picture, flow: NDArray[np.floating], *, across: int = 12) -> Picture:
+def copy_arrows(reference: Picture, target: Picture, flow: NDArray[np.floating], *, across: int = 8) -> Picture:
     """Arrows from the places of a reference to the places of a target that were copied from them.
 
     Args:
@@ -72,7 +72,7 @@ def copy_arrows(reference: Picture, target: Picture, flow: NDArray[np.floating],
     if reference.shape != target.shape or flow.shape != (2, *target.shape[:2]):
         raise SettingError(f"arrows need pictures and a flow of one size, got {reference.shape}, {target.shape} and {flow.shape}")
     if across < 1:
-        raise SettingError(f"across = {across} must be 1 or more; 12 arrows in a row can still be told apart")
+        raise SettingError(f"across = {across} must be 1 or more; up to 12 arrows in a row can be told apart")
     canvas = _beside(reference, target)
     height, width = target.shape[:2]
     step = width / across
