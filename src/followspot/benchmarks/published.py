@@ -31,6 +31,8 @@ class PublishedRow:
     benchmark: str
     """As reports name it: ``"DAVIS 2017"``."""
     split: str
+    protocol: str
+    """Which of our protocols gives numbers of this kind; empty where the source does not let one tell."""
     method: str
     supervision: str
     """What labels the method learnt from: none, image labels, masks."""
@@ -90,6 +92,7 @@ def _rows(lines: "csv.DictReader[str]", path: Path) -> Iterator[PublishedRow]:
                 system=line["system"],
                 benchmark=line["benchmark"],
                 split=line["split"],
+                protocol=line["protocol"],
                 method=line["method"],
                 supervision=line["supervision"],
                 scores=_scores(line["scores"]),

@@ -188,7 +188,7 @@ def plot_matrix(values: Floats, *, xlabel: str, ylabel: str, name: str) -> Drawi
         for part in (axes, bar.ax):
             part.tick_params(length=0)
 
-    return draw_figure(paint, name=name, width=6.4, height=4.6)
+    return draw_figure(paint, name=name, width=6.4, height=3.9)
 
 
 def _finish(figure: "Figure", axes: "Axes", *, xlabel: str, ylabel: str, entries: int) -> None:
