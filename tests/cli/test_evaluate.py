@@ -243,5 +243,13 @@ def test_what_does_not_go_together(davis, followspot, line, parts, tmp_path, mon
     assert not list((tmp_path / "here").iterdir())
 
 
+def test_the_table_is_printed_although_a_tracker_fails(davis, followspot, tmp_path):
+    command = ("compare", "davis", "--trackers", "identity,template", "--data", davis, "--workers", "1", "--out", tmp_path / "cmp")
+    said = followspot(*command)
+    assert said.refuses("1 of 2 trackers could not be compared (template: 2 of 2 sequences", "follows boxes only")
+    assert "official protocol, 1 tracker" in said.out
+    assert "saved to" in said.out
+
+
 def test_a_benchmark_that_needs_no_data_asks_for_none(followspot):
     assert followspot("evaluate", "synthetic", "--tracker", "identity", "--processes", "0").refuses("processes is 0")

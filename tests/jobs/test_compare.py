@@ -78,9 +78,11 @@ def test_trackers_that_fail_do_not_lose_the_others(clips, tmp_path, contents):
     class Mendable(Broken):
         error = DatasetError("no such weights")
 
+    tables = []
     specs = [Mendable(name="bad"), find_tracker("identity"), find_tracker("flow:dis")]
     with pytest.raises(DatasetError, match=r"1 of 3 trackers could not be compared \(bad: no such weights\); the others are in"):
-        compare(clips, specs, tmp_path, data=None, workers=1)
+        compare(clips, specs, tmp_path, data=None, workers=1, on_table=tables.append)
+    assert names(tables[0].entries) == ["flow:dis", "identity"]
     content = json.loads((tmp_path / "compare.json").read_text())
     assert [tracker["folder"] for tracker in content["trackers"]] == ["flow-dis", "identity"]
     before = contents(tmp_path)

@@ -21,6 +21,7 @@ from followspot.datasets.synthetic import SyntheticVideo
 from followspot.errors import DatasetError, OutputError, SettingError
 from followspot.io.masks import write_mask
 from followspot.io.video import open_video
+from followspot.jobs import evaluate as evaluate_module
 from followspot.jobs import evaluate_processes
 from followspot.jobs.evaluate import evaluate, evaluate_tracker
 from followspot.jobs.results import ResultsFolder, Timing, protocol_of
@@ -164,6 +165,14 @@ def test_one_bad_sequence_does_not_lose_the_others(tree, descriptor, tmp_path):
     assert {path.name for path in out.iterdir()} == {"one", "three", "settings.json", "timing.csv"}
     (root / "JPEGImages/480p/two/00003.jpg").write_bytes((tree / "JPEGImages/480p/two/00003.jpg").read_bytes())
     assert evaluate(DavisBenchmark(root), descriptor, out, data=root, workers=1).computed == 1
+
+
+def test_one_reason_for_many_sequences_is_told_once(davis, tmp_path):
+    with pytest.raises(DatasetError, match=r"3 of 3 sequences could not be run: one and 2 more: out of luck; run the same command again"):
+        evaluate_tracker(davis, Failing(at=2, error=SettingError("out of luck")), tmp_path, settings={})
+    failures = [evaluate_module.Failure(name, DatasetError(f"reason {name}")) for name in "abcde"]
+    with pytest.raises(DatasetError, match=r"a: reason a; b: reason b; c: reason c \(and 2 other reasons\)"):
+        evaluate_module.raise_failures(failures, 9)
 
 
 def test_what_nobody_can_mend_is_raised_as_it_is_after_all_others_ran(davis, tmp_path):

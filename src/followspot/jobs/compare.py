@@ -46,7 +46,7 @@ class Comparison:
         report = self.entries[0].report
         cells = [["tracker", *self.scores, "frames/s"], *(self._cells(entry) for entry in self.entries)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-        lines = [f"{report.benchmark} {report.split}, {report.protocol} protocol, {len(self.entries)} trackers", report.note, ""]
+        lines = [f"{report.benchmark} {report.split}, {report.protocol} protocol, {_count(self.entries)}", report.note, ""]
         for name, *numbers in cells:
             columns = [f"{name:<{widths[0]}}", *(f"{text:>{width}}" for text, width in zip(numbers, widths[1:], strict=True))]
             lines.append("  ".join(columns))
@@ -107,6 +107,7 @@ def compare(
     processes: int = 1,
     workers: int | None = None,
     show_for: Callable[[str], Show] = lambda name: lambda stage, done, total: None,
+    on_table: Callable[[Comparison], None] = lambda table: None,
 ) -> Comparison:
     """Evaluates trackers one after the other and puts them in order.
 
@@ -120,6 +121,7 @@ def compare(
         processes: how many sequences run at once.
         workers: processes that score; None for one a core.
         show_for: gives what is told about the progress of a tracker.
+        on_table: given the table once it is saved, also if an error follows.
 
     Returns:
         The table.
@@ -142,6 +144,7 @@ def compare(
     if entries:
         comparison = Comparison(entries=rank(entries))
         comparison.save(out)
+        on_table(comparison)
     _raise_failures(failures, len(specs), out)
     return comparison
 
@@ -157,6 +160,10 @@ def rank(entries: Sequence[Entry]) -> tuple[Entry, ...]:
         return float("inf") if _unknown(value) else sign * value
 
     return tuple(sorted(entries, key=key))
+
+
+def _count(entries: Sequence[Entry]) -> str:
+    return "1 tracker" if len(entries) == 1 else f"{len(entries)} trackers"
 
 
 def _unknown(number: float | None) -> bool:

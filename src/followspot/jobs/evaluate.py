@@ -8,6 +8,7 @@ from pathlib import Path
 from followspot.benchmarks.base import Benchmark, OnFrame, Submission
 from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError, FollowspotError, OutputError, SettingError
+from followspot.jobs.confidences import CONFIDENCE, begin_recording, save_beside_overlap, save_recording
 from followspot.jobs.results import ResultsFolder, Timing, total_rate
 from followspot.jobs.trackers import TrackerSpec
 from followspot.tracking.base import Tracker
@@ -83,7 +84,7 @@ def evaluate(
 
     Args:
         benchmark: what is run.
-        spec: the tracker; each process builds its own.
+        spec: the tracker; each process builds its own. With `confidence`, sequences that were run without it are run again.
         out: folder of results (see `followspot.jobs.results`); gets the report's files too.
         data: where the benchmark's files are, noted with the settings; None for one without files.
         processes: how many sequences run at once. They share the cores; call it under ``if __name__ == "__main__":`` if more than one.
@@ -101,7 +102,7 @@ def evaluate(
     if processes < 1:
         raise SettingError(f"processes is {processes}, expected at least 1")
     folder = ResultsFolder(Path(out), run_settings(benchmark, data, spec.settings()))
-    todo = incomplete(benchmark, folder)
+    todo = incomplete(benchmark, folder, files=(CONFIDENCE,) if spec.confidence else ())
     tally = Tally(sum(map(benchmark.length, todo)), show)
     with folder.tidied():
         if min(processes, len(todo)) > 1:
@@ -156,9 +157,19 @@ def run_settings(benchmark: Benchmark, data: Path | None, tracker: Mapping[str, 
     }
 
 
-def incomplete(benchmark: Benchmark, folder: ResultsFolder) -> list[str]:
-    """The sequences that have to be run."""
-    return [name for name in benchmark.sequence_names if not benchmark.is_complete(name, folder[name])]
+def incomplete(benchmark: Benchmark, folder: ResultsFolder, *, files: Sequence[str] = ()) -> list[str]:
+    """The sequences that have to be run.
+
+    Args:
+        benchmark: what is run.
+        folder: of results.
+        files: what a sequence needs besides the benchmark's results.
+    """
+
+    def there(name: str) -> bool:
+        return benchmark.is_complete(name, folder[name]) and all((folder[name] / file).is_file() for file in files)
+
+    return [name for name in benchmark.sequence_names if not there(name)]
 
 
 def follow_here(
@@ -197,7 +208,9 @@ def follow_one(benchmark: Benchmark, sequence: str, tracker: Tracker, folder: Pa
         DatasetError: the frames cannot be used, or results are missing afterwards.
     """
     began = time.perf_counter()
+    begin_recording(tracker)
     benchmark.run(sequence, tracker, folder, on_frame=on_frame)
+    save_recording(tracker, sequence, folder)
     seconds = time.perf_counter() - began
     if not benchmark.is_complete(sequence, folder):
         raise DatasetError(f"the run of {sequence!r} left results out; the tracker must answer for every frame")
@@ -218,9 +231,17 @@ def raise_failures(failures: Sequence[Failure], total: int) -> None:
         if not isinstance(failure.error, FollowspotError):
             failure.error.add_note(f"in sequence {failure.sequence!r}, {len(failures)} of {total} failed; {kept}")
             raise failure.error
-    told = "; ".join(dict.fromkeys(f"{failure.sequence}: {failure.error}" for failure in failures[:3]))
-    more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
-    raise DatasetError(f"{len(failures)} of {total} sequences could not be run: {told}{more}; {kept}") from failures[0].error
+    told = _grouped(failures)
+    raise DatasetError(f"{len(failures)} of {total} sequences could not be run: {told}; {kept}") from failures[0].error
+
+
+def _grouped(failures: Sequence[Failure]) -> str:
+    """Each message once, with the sequence that met it first; three messages at most."""
+    names: dict[str, list[str]] = {}
+    for failure in failures:
+        names.setdefault(str(failure.error), []).append(failure.sequence)
+    told = [f"{met[0]}{f' and {len(met) - 1} more' if len(met) > 1 else ''}: {text}" for text, met in names.items()]
+    return "; ".join(told[:3]) + (f" (and {len(told) - 3} other reasons)" if len(told) > 3 else "")
 
 
 def score(benchmark: Benchmark, folder: ResultsFolder, *, computed: int, workers: int | None, show: Show) -> Evaluation:
@@ -236,4 +257,5 @@ def score(benchmark: Benchmark, folder: ResultsFolder, *, computed: int, workers
         return Evaluation(out=folder.path, report=None, archive=archive, computed=computed, frames_per_second=rate)
     report = benchmark.score(folder.path, workers=workers, progress=lambda done, total: show("scoring", done, total))
     report.save(folder.path)
+    save_beside_overlap(report, folder.path, folder.path)
     return Evaluation(out=folder.path, report=report, computed=computed, frames_per_second=rate)
