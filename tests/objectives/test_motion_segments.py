@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from followspot.errors import SettingError
 from followspot.models.projected_descriptor import ProjectedDescriptor
+from followspot.objectives import motion_segments
 from followspot.objectives.base import ClipBatch
 from followspot.objectives.motion_segments import MotionSegments, MotionSegmentsSettings, _kmeans, cell_motion, near
 from followspot.ops.color import rgb_to_lab
@@ -232,6 +234,19 @@ def test_cells_that_moved_beyond_the_radius_take_no_part():
     assert (near_enough.share[:, 8 * 24 : 12 * 24] > 0).all()
     assert (too_far.share == 0).float().mean() > 0.99
     assert torch.equal(near_enough.place, too_far.place)
+
+
+def test_a_cell_moves_as_most_of_its_pixels_that_are_believed(monkeypatch):
+    flow, believed = np.zeros((2, 8, 12), np.float32), np.ones((8, 12), bool)
+    flow[:, :4, :4] = [[[2]], [[-3]]]
+    believed[:3, 4:8] = False  # a quarter of the second cell is left, and half of the third: too little
+    believed[:2, 8:12] = False
+    flow[0, 4], flow[0, 5:, :2], believed[4, :4] = 99, 6, False  # half of what is left of the fourth moves by six
+    flow[0, 4, 4:] = 0
+    monkeypatch.setattr(motion_segments, "chained_flow", lambda *_: (flow, believed))
+    motion = motion_segments.cell_motion(torch.zeros(1, 2, 3, 8, 12), grid=(2, 3), radius=5)
+    torch.testing.assert_close(motion.share, torch.tensor([[1, 0.0, 0, 0.75, 1, 1]]))
+    torch.testing.assert_close(motion.place[0, [0, 3, 4]], torch.tensor([[-0.75, 0.5], [1, 0.75], [1, 1]]))
 
 
 def test_motion_is_as_precise_as_the_clips_are():
