@@ -76,29 +76,25 @@ FOREIGN |= {"--videoLen", "--topk_vis", "--cropSize", "--save_path", "--save_mas
 FOREIGN |= {"--T", "--hist", "--lamda"}  # of the systems that docs/from-the-papers.md maps
 
 
+def leaves(commands, path=()):
+    """Every command, those of groups too, as the words that are typed."""
+    for name in commands:
+        if not name.startswith("-"):
+            inner = [word for word in commands[name] if not word.startswith("-")]
+            yield from leaves(commands[name], (*path, name)) if inner else [[*path, name]]
+
+
+@pytest.fixture(scope="module")
+def known_options():
+    found = list(leaves(app))
+    assert ["download", "kinetics"] in found
+    collections = [app.parse_commands(command)[1][-1].assemble_argument_collection() for command in found]
+    return {name for collection in collections for argument in collection for name in argument.names}
+
+
 @pytest.mark.parametrize("option", [option for option in options() if option not in FOREIGN])
-def test_mentioned_option_exists(option):
-    commands = [
-        ["track"],
-        ["demo"],
-        ["evaluate"],
-        ["score"],
-        ["compare"],
-        ["convert"],
-        ["download", "kinetics"],
-        ["download", "davis"],
-        ["prepare"],
-        ["train"],
-        ["adapt"],
-        ["recolor"],
-        ["flow"],
-    ]
-    known = set()
-    for command in commands:
-        _, apps, _ = app.parse_commands(command)
-        for argument in apps[-1].assemble_argument_collection():
-            known.update(argument.names)
-    assert option in known
+def test_mentioned_option_exists(option, known_options):
+    assert option in known_options
 
 
 @pytest.fixture(scope="module")
