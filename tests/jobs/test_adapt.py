@@ -341,3 +341,11 @@ def test_labels_that_are_not_there_are_named(davis):
         TruthSource(folder=davis, split="mini", sequences=("bb",)).open()
     with pytest.raises(DatasetError, match="no split 'val'"):
         TruthSource(folder=davis).open()
+
+
+def test_without_a_name_it_starts_from_the_shipped_network(tmp_path):
+    start = job._start(tmp_path / "start.safetensors", None, None)
+    network, shipped = load_encoder(weights=start), load_encoder("followspot")
+    frames = torch.rand(1, 3, 32, 48)
+    with torch.inference_mode():
+        assert torch.equal(network(frames), shipped(frames))

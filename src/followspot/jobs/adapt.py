@@ -165,7 +165,9 @@ def _start(path: Path, name: str | None, weights: Path | None) -> Path:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         wanted = "give --weights FILE of a network, or an --encoder that learns"
         raise EncoderError(f"encoder {encoder.name!r} has nothing to learn, so it cannot adapt; {wanted}")
-    card = {**getattr(encoder, "card", {}), "encoder": encoder.name.removeprefix("random:"), "stride": encoder.stride}
+    kept = getattr(encoder, "card", {})
+    # Weights that are shipped under a name of their own say which network they are for.
+    card = {**kept, "encoder": kept.get("encoder", encoder.name.removeprefix("random:")), "stride": encoder.stride}
     save_weights(path, module, card)
     return path
 
