@@ -24,6 +24,7 @@ from typing import cast
 
 from followspot.errors import SettingError
 from followspot.io.files import missing_file, nearest
+from followspot.jobs.confidences import RecordingTracker
 from followspot.tracking.base import Tracker
 from followspot.tracking.preset_file import change_preset, describe_preset
 from followspot.tracking.presets import PRESETS, Preset
@@ -65,9 +66,19 @@ class TrackerSpec:
     preset: Preset = field(default_factory=lambda: PRESETS["default"])
     """Ignored by baselines."""
     device: str = "auto"
+    confidence: bool = False
+    """Whether it says how sure it is, and a `RecordingTracker` remembers that; results are the same.
+
+    Raises:
+        SettingError: a baseline, which makes no such claim.
+    """
+
+    def __post_init__(self) -> None:
+        if self.confidence and self.method != "propagation":
+            raise SettingError(f"{self.method} does not say how sure it is; leave --confidence out")
 
     def build(self) -> Tracker:
-        """The tracker, without confidence.
+        """The tracker, without confidence unless it is asked for.
 
         Raises:
             EncoderError: the encoder is unknown or its weights are unusable.
@@ -79,7 +90,8 @@ class TrackerSpec:
         from followspot.tracking.propagation import PropagationTracker
 
         network = load_encoder(self.encoder, stride=self.stride, weights=self.weights)
-        return PropagationTracker(network, self.preset, confidence=False, device=self.device)
+        tracker = PropagationTracker(network, self.preset, confidence=self.confidence, device=self.device)
+        return RecordingTracker(tracker) if self.confidence else tracker
 
     def settings(self) -> dict[str, object]:
         """What makes results the same, as JSON has it: weights are named by their content, wherever the file lies.

@@ -88,6 +88,59 @@ def alarms(confidence: Floats, overlap: Floats, *, threshold: float, bad_below: 
     return Alarms(recall=rates[0], false_alarms=rates[1], bad=int(bad.sum()), good=int((~bad).sum()))
 
 
+def alarms_at(confidence: Floats, overlap: Floats, *, false_alarms: float, bad_below: float = 0.5) -> Alarms:
+    """What the best threshold finds that flags no more than a share of the good answers.
+
+    Args:
+        confidence: ``(N,)`` in [0, 1].
+        overlap: ``(N,)`` in [0, 1].
+        false_alarms: the share, in [0, 1].
+        bad_below: as in :func:`alarms`.
+
+    Returns:
+        The rates at that threshold; equal confidences are flagged together, so the share may be smaller than asked for.
+
+    Raises:
+        AnnotationError: as in :func:`reliability`.
+
+    >>> alarms_at(np.array([0.1, 0.4, 0.6, 0.9]), np.array([0.2, 0.8, 0.3, 0.9]), false_alarms=0.0).recall
+    0.5
+    """
+    _check(confidence, overlap)
+    good = np.sort(confidence[overlap >= bad_below])
+    allowed = int(false_alarms * len(good) + 1e-9)  # floating point: 0.2 of 5 is 1
+    threshold = float(good[allowed]) if allowed < len(good) else float("inf")
+    return alarms(confidence, overlap, threshold=threshold, bad_below=bad_below)
+
+
+def roc_area(confidence: Floats, overlap: Floats, *, bad_below: float = 0.5) -> float:
+    """Area under the curve of recall over false alarms, over all thresholds (Hanley and McNeil, Radiology 1982).
+
+    It is the chance that a bad answer has less confidence than a good one; equal ones count half.
+
+    Args:
+        confidence: ``(N,)`` in [0, 1].
+        overlap: ``(N,)`` in [0, 1].
+        bad_below: as in :func:`alarms`.
+
+    Returns:
+        In [0, 1]; 0.5 is no better than chance. NaN where all answers are bad, or all good.
+
+    Raises:
+        AnnotationError: as in :func:`reliability`.
+
+    >>> roc_area(np.array([0.1, 0.4, 0.6, 0.9]), np.array([0.2, 0.8, 0.3, 0.9]))
+    0.75
+    """
+    _check(confidence, overlap)
+    bad = np.sort(confidence[overlap < bad_below])
+    good = confidence[overlap >= bad_below]
+    if not len(bad) or not len(good):
+        return float("nan")
+    below, upto = (np.searchsorted(bad, good, side=side) for side in ("left", "right"))
+    return float((below + upto).mean() / 2 / len(bad))
+
+
 def _check(confidence: Floats, overlap: Floats) -> None:
     inside = all(len(values) and values.min() >= 0 and values.max() <= 1 for values in (confidence, overlap))
     if confidence.ndim != 1 or confidence.shape != overlap.shape or not inside:
