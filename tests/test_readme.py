@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_first_two_bash_blocks_are_the_demo_and_the_tests():
     blocks = re.findall(r"^```bash\n(.+?)\n```$", README, flags=re.MULTILINE | re.DOTALL)
-    assert blocks[:2] == ["pip install uv && uv run followspot demo", "pip install uv && uv run pytest"]
+    assert blocks[:2] == ["pip install uv && uv run followspot demo", "pip install uv && uv run pytest -n auto"]
 
 
 def test_dependencies_of_the_second_command_are_installed_by_default():
