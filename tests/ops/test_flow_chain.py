@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from followspot.ops.flow import dis
-from followspot.ops.flow_chain import chained_flow, join_flows
+from followspot.ops.flow import chain, dis
+from followspot.ops.flow_chain import chained_flow
 
 SIZE = (80, 112)
 
@@ -24,17 +24,17 @@ def constant(dx, dy, size=(9, 12)):
 
 
 def test_joined_translations_are_their_sum():
-    np.testing.assert_allclose(join_flows(constant(1.5, -2), constant(-0.25, 3.5)), constant(1.25, 1.5))
+    np.testing.assert_allclose(chain(constant(1.5, -2), constant(-0.25, 3.5)), constant(1.25, 1.5))
 
 
 def test_the_second_flow_is_read_where_the_first_one_leads():
     rows, columns = np.mgrid[:9, :12].astype(np.float32)
     slope = np.stack([0.5 * columns, 0.25 * rows])
-    joined = join_flows(constant(2.5, 1), slope)
+    joined = chain(constant(2.5, 1), slope)
     np.testing.assert_allclose(joined[0, :, :9], 2.5 + 0.5 * (columns[:, :9] + 2.5), atol=1e-5)
     np.testing.assert_allclose(joined[1, :8], 1 + 0.25 * (rows[:8] + 1), atol=1e-5)
     np.testing.assert_allclose(joined[0, :, -1], 2.5 + 0.5 * 11)  # beyond the frame its border repeats
-    turned = join_flows(slope, constant(2.5, 1))
+    turned = chain(slope, constant(2.5, 1))
     np.testing.assert_allclose(turned, slope + constant(2.5, 1))
 
 

@@ -126,7 +126,7 @@ def _box_values(video: SyntheticVideo, answer: TrackedFrame) -> list[Values]:
 
 def _joint_values(video: SyntheticVideo, answer: TrackedFrame) -> list[Values]:
     said = {thing.name: {point.name: point for point in thing.points} for thing in answer.objects}
-    values = []
+    values: list[Values] = []
     for thing in true_answer(video, answer.index, kind="keypoints").objects:
         seen = [point for point in thing.points if not point.lost]
         if thing.box is None or not seen:

@@ -8,7 +8,6 @@
       Annotations/480p/<sequence>/00000.png  indexed PNG, the index is the object's id
 """
 
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from followspot.datasets.frame_files import image_size
 from followspot.errors import DatasetError
+from followspot.io.files import nearest
 
 Year = Literal["2016", "2017"]
 
@@ -78,7 +79,7 @@ class DavisSequence:
         Raises:
             DatasetError: the frame is not an image.
         """
-        return _image_size(self.image_path(index))
+        return image_size(self.image_path(index))
 
     def read_mask(self, index: int) -> NDArray[np.uint8]:
         """The annotation of a frame.
@@ -207,17 +208,6 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(f"{path} cannot be read ({error}), expected an indexed PNG; write it again") from error
 
 
-def _image_size(path: Path) -> tuple[int, int]:
-    """Height and width from a frame's header."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read as an image ({error}); unpack the frame again") from error
-
-
 def _find_list(root: Path, *, year: Year | None, split: str, resolution: str) -> tuple[Year, Path]:
     """The year and the file of a split."""
     if not (root / "ImageSets").is_dir():
@@ -267,5 +257,5 @@ def _visible(folder: Path) -> list[str]:
 
 def _nearest(name: str, known: list[str]) -> str:
     """``; did you mean ...?`` where a known name is near."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else "; correct the name"
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else "; correct the name"

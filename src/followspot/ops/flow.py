@@ -142,7 +142,11 @@ def chain(near: Flow, far: Flow) -> Flow:
         far: from the second to the third.
 
     Returns:
-        ``(2, H, W)`` from the first to the third.
+        ``(2, H, W)`` from the first to the third; beyond the second picture the border of ``far`` repeats.
+
+    >>> right = np.zeros((2, 4, 6), np.float32); right[0] = 1
+    >>> float(chain(right, right)[0, 2, 2])
+    2.0
     """
     ahead = warp(np.ascontiguousarray(far.transpose(1, 2, 0)), near)
     return near + ahead.transpose(2, 0, 1)
