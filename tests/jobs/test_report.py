@@ -408,3 +408,16 @@ def test_f164_copied_colours_are_those_of_the_places_looked_at(group):
 def test_f164_panels_and_arrows_are_written(written):
     names = {path.name.split("-")[0] for path in (written / "pictures").iterdir()}
     assert {"colourised", "arrows"} <= names
+
+
+def test_a_benchmark_is_opened_by_what_reports_call_it(two_videos, tmp_path):
+    from followspot.benchmarks.registry import NAMES
+    from followspot.jobs.report_runs import _class_of, _key_of
+
+    assert _key_of("Colour prediction") == "colors"
+    assert _key_of("DAVIS 2016") == "davis-2016"
+    assert _key_of("VOT2019") == "vot2019"
+    assert _key_of("nothing of ours") == "nothing of ours"
+    for key, entry in NAMES.items():
+        name = getattr(_class_of(entry), "name", None)
+        assert not isinstance(name, str) or _class_of(NAMES[_key_of(name)]) is _class_of(entry), key

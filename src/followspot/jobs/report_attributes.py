@@ -23,6 +23,9 @@ def attributes_section(groups: Sequence[Group]) -> Section:
     for group in groups:
         body += group_heading(group, groups)
         path = _file_of(group)
+        if not group.report.benchmark.startswith("DAVIS"):
+            body.append(missing("Sequences of this benchmark have no attributes."))
+            continue
         if path is None:
             body.append(missing("There is no db_info.yaml in the benchmark's folder, so the attributes of its sequences are not known."))
             continue

@@ -144,7 +144,7 @@ def _sheets(benchmark: Benchmark, group: Group, sequence: str, files: dict[str, 
 
 def _failure(benchmark: Benchmark, run: EvaluationRun, failure: Failure, files: dict[str, bytes]) -> Markup:
     row, measure = failure.row, run.report.curve
-    thing = f", {row.object}" if row.object else ""
+    thing = f", object {row.object}" if row.object.isdecimal() else f", {row.object}" if row.object else ""
     caption = f"{row.sequence}{thing}, frame {failure.frame}: {measure} {failure.value:.2f}"
     try:
         both = [narrowed(benchmark.picture(row.sequence, failure.frame, results), 480) for results in (run.folder, None)]

@@ -53,7 +53,7 @@ def results_table(group: Group) -> Table:
         group: runs that can be compared.
 
     Returns:
-        Columns kind, method, split, protocol, one a score, learnt from, reading, source, note.
+        Columns kind, method, one a score, split, protocol, labels used, reading, source, note.
     """
     published = published_for(group.report.benchmark)
     scores = _score_names([run.report.scores for run in group.runs], published)
@@ -61,9 +61,9 @@ def results_table(group: Group) -> Table:
         (
             run.kind,
             run.name,
+            *_values(run.report.scores, scores),
             run.report.split,
             run.report.protocol,
-            *_values(run.report.scores, scores),
             "",
             "",
             _shown(run),
@@ -72,10 +72,10 @@ def results_table(group: Group) -> Table:
         for run in group.runs
     ]
     rows += [
-        ("published", row.method, row.split, row.protocol, *_values(row.scores, scores), row.supervision, row.reading, row.source, row.note)
+        ("published", row.method, *_values(row.scores, scores), row.split, row.protocol, row.supervision, row.reading, row.source, row.note)
         for row in published
     ]
-    columns = ("kind", "method", "split", "protocol", *scores, "labels used", "reading", "source", "note")
+    columns = ("kind", "method", *scores, "split", "protocol", "labels used", "reading", "source", "note")
     return Table(columns=columns, rows=tuple(rows), wordy=_WORDY, own=frozenset(range(len(group.runs)))).without_empty_columns()
 
 

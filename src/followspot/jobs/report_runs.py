@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from followspot.benchmarks.base import Benchmark
 from followspot.benchmarks.published import plain_name
-from followspot.benchmarks.registry import NAMES, open_benchmark
+from followspot.benchmarks.registry import NAMES, Entry, open_benchmark
 from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError
 from followspot.jobs.report_page import Markup, heading
@@ -154,7 +155,13 @@ def _key_of(benchmark: str) -> str:
     """The name that opens a benchmark, from the one that reports call it by."""
     plain = plain_name(benchmark)
     near = [key for key in NAMES if plain.startswith(plain_name(key))]
-    return max(near, key=len, default=benchmark)
+    # Where the two have nothing in common, the class says what reports call it.
+    called = [key for key, entry in NAMES.items() if getattr(_class_of(entry), "name", None) == benchmark] if not near else []
+    return max(near or called, key=len, default=benchmark)
+
+
+def _class_of(entry: Entry) -> object:
+    return getattr(import_module(f"followspot.benchmarks.{entry.module}"), entry.class_name)
 
 
 def _is_run(folder: Path) -> bool:
