@@ -256,6 +256,8 @@ def test_confidence_is_compared_with_overlap_where_there_is_a_file(compared, tmp
     (rates,) = rows_of(next((out / "tables").glob("alarms-*.csv")))
     assert float(rates["bad answers found"]) == 0.5
     assert float(rates["false alarms"]) == 0
+    assert float(rates["area under ROC"]) == 1
+    assert float(rates["found at 20 % false alarms"]) == 1
     assert float(rates["calibration error"]) == pytest.approx((0.05 + 0.15 + 0.65) / 3)
     assert [float(row["measured"]) for row in rows_of(next((out / "tables").glob("calibration-*.csv")))] == [0.3, 0.2, 0.9]
     assert list((out / "figures").glob("calibration-*.png"))

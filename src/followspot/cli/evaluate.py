@@ -82,6 +82,7 @@ def score(
         out: Folder for the scores; default: the folder of results, and in it a folder PROTOCOL for another than it was made with.
         workers: Processes; default one a core.
     """
+    from followspot.jobs.confidences import save_beside_overlap
     from followspot.jobs.evaluate import evaluate as run
     from followspot.jobs.trackers import find_tracker, is_weights
 
@@ -96,6 +97,7 @@ def score(
         report = opened.score(results, workers=workers, progress=lambda finished, total: progress("scoring", finished, total))
     folder = out if out is not None else _folder_of_scores(benchmark, opened, results)
     report.save(folder)
+    save_beside_overlap(report, results, folder)
     _print(report, folder)
 
 

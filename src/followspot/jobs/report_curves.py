@@ -12,7 +12,7 @@ from followspot.jobs.report_graph import Graph
 from followspot.jobs.report_page import Cell, Markup, Section, Table, downloads, missing, paragraph, slug, table
 from followspot.jobs.report_runs import EvaluationRun, Group, TrainingRun, group_heading
 from followspot.jobs.report_text import to_csv
-from followspot.metrics.calibration import alarms, reliability
+from followspot.metrics.calibration import alarms, alarms_at, reliability, roc_area
 from followspot.metrics.over_time import Band, bootstrap_band, in_bins, on_frames
 from followspot.viz.figures import Drawing
 from followspot.viz.plots import Course, plot_courses, plot_reliability, plot_training
@@ -25,6 +25,9 @@ BINS = 20
 
 CONFIDENCE = "confidence.csv"
 """Beside ``report.json``: sequence, object, frame, confidence, j; one line an answer, both numbers in [0, 1]."""
+
+_TOLERATED = 0.2
+"""Share of the good answers that may be flagged: one needless look in five."""
 
 _FEWEST = 0.25
 """Share of the objects whose videos must last that long for a mean over them to be drawn; the table has all frames."""
@@ -169,12 +172,18 @@ def _calibration(answers: Mapping[str, tuple[Floats, Floats]], group: Group) -> 
         table=Table(columns=("method", "predicted", "measured", "answers"), rows=tuple(rows)),
         caption="Predicted confidence against measured overlap, in ten bins. On the dashed line a confidence means what it says.",
     )
-    warned = {name: alarms(*pair, threshold=0.5) for name, pair in answers.items()}
-    rates = Table(
-        columns=("method", "calibration error", "bad answers found", "false alarms", "bad answers", "good answers"),
-        rows=tuple((name, found[name].error, rate.recall, rate.false_alarms, rate.bad, rate.good) for name, rate in warned.items()),
-    )
-    return graph, rates
+    return graph, _alarm_table(answers)
+
+
+def _alarm_table(answers: Mapping[str, tuple[Floats, Floats]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, pair in answers.items():
+        lost, best = alarms(*pair, threshold=0.5), alarms_at(*pair, false_alarms=_TOLERATED)
+        error, area = reliability(*pair).error, roc_area(*pair)
+        rows.append((name, error, area, lost.recall, lost.false_alarms, best.recall, lost.bad, lost.good))
+    found = ("bad answers found", "false alarms", f"found at {_TOLERATED:.0%} false alarms".replace("%", " %"))
+    columns = ("method", "calibration error", "area under ROC", *found, "bad answers", "good answers")
+    return Table(columns=columns, rows=tuple(rows))
 
 
 def _draw(bands: Mapping[str, Band], x: Floats, measure: str, *, xlabel: str, name: str) -> Drawing:
