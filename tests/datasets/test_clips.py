@@ -49,7 +49,7 @@ def test_f012_wbaek_target_is_nine_frames_away():
 
 @pytest.mark.parametrize("frames", [9, 10, 12, 13, 24, 100])
 def test_f012_corrflow_triples_of_interval_4(frames):
-    # Their indices are names that count from 1, and they never use the last frame (spec 3.7-B6).
+    # Their indices are names that count from 1, and they never use the last frame.
     names = np.arange(1, frames + 1, 4)
     expected = [tuple(int(name) - 1 for name in names[at : at + 3]) for at in range(0, len(names) // 3 * 3, 3)]
     assert windows(PUBLISHED_PATTERNS["correspondence_flow"], frames) == expected

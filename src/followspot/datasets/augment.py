@@ -21,9 +21,10 @@ class CropSettings:
     """Which part of the frames a clip shows, and at what size. One draw serves all frames of a clip."""
 
     size: int = 256
-    """Side S of the square output in pixels (256 in seed 000, CorrFlow and DUL; 240 in TimeCycle)."""
+    """Side S of the square output in pixels (256 in the TensorFlow colorization tracker, CorrFlow and DUL; 240 in TimeCycle)."""
     resize: Literal["crop", "squash", "native"] = "crop"
-    """``crop``: a square of ``zoom`` times the short side. ``squash``: ``zoom`` times each side, pressed square (seed 000, CorrFlow).
+    """``crop``: a square of ``zoom`` times the short side. ``squash``: ``zoom`` times each side, pressed square (as the TensorFlow
+    colorization tracker and CorrFlow do).
     ``native``: a square of ``size`` source pixels, nothing resized (the whole short side where the video is smaller)."""
     zoom: tuple[float, float] = (1.0, 1.0)
     """Smallest and largest share of the short side that the crop covers, in (0, 1]; drawn uniformly. DUL has (0.5, 1)."""

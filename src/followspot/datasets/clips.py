@@ -14,7 +14,7 @@ import numpy as np
 from followspot.errors import SettingError
 
 SHRINK_SHARE = 2 / 3
-"""Share of a too short video that a shrunken clip covers (TimeCycle, spec 5.1)."""
+"""Share of a too short video that a shrunken clip covers (vlog_train.py of TimeCycle)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,8 @@ class ClipPattern:
     """``random``: a uniform start, one clip a video and epoch. ``back-to-back``: all clips of a video that follow each other without
     overlap, each once an epoch; what is left at the end is dropped."""
     between: int = 1
-    """``back-to-back``: from the last frame of a clip to the first of the next (1 in seed 000, the gap itself in CorrFlow)."""
+    """``back-to-back``: from the last frame of a clip to the first of the next (1 in the TensorFlow colorization tracker, the gap itself in
+    CorrFlow)."""
     overhang: int = 0
     """The last frames of a clip may lie this far past the end and are then the last frame of the video (2 in TimeCycle)."""
     short_video: Literal["drop", "shrink", "clamp"] = "shrink"
@@ -75,8 +76,8 @@ class ClipPattern:
         """The pattern that leaves out so many frames before each kept one, the first frame included.
 
         Args:
-            skips: one number a frame; seed 000 has ``[0, 4, 4, 4]``, wbaek's copy of it ``[0, 4, 4, 8]`` (spec 1.1). The first is what is
-                left out between two clips.
+            skips: one number a frame; the TensorFlow colorization tracker has ``[0, 4, 4, 4]``, wbaek's version ``[0, 4, 4, 8]``. The first
+                is what is left out between two clips.
             start: as :attr:`start`.
 
         Raises:
@@ -175,5 +176,5 @@ PUBLISHED_PATTERNS: Mapping[str, ClipPattern] = {
     "cycle_time": ClipPattern(frames=6, gaps=(2, 2, 2, 9, 2), overhang=2, short_video="shrink"),
     "dense_contrast": ClipPattern(frames=5, gap=2),
 }
-"""The published patterns by method: spec 1.1 (seed 000 and wbaek), 3.1 (CorrFlow), 5.1 (TimeCycle: 4 past frames, the target 9 later, and
-one gap after it), and the two-frame gap of Dense Unsupervised Learning on YouTube-VOS."""
+"""The patterns of the released code by method: the TensorFlow colorization tracker and wbaek's version of it, CorrFlow, TimeCycle (4 past
+frames, the target 9 later, and one gap after it), and the two-frame gap of Dense Unsupervised Learning on YouTube-VOS."""

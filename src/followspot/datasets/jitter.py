@@ -26,7 +26,7 @@ _DRAWS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class JitterSettings:
-    """How colours are changed. All zero: not at all. CorrFlow has 0.1 in all four, probability 0.1, per frame (spec 3.1)."""
+    """How colours are changed. All zero: not at all. CorrFlow has 0.1 in all four, probability 0.1, per frame."""
 
     brightness: float = 0.0
     """Factor drawn from ``1 - brightness .. 1 + brightness`` (not below 0)."""

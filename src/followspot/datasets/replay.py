@@ -1,11 +1,12 @@
 """Prioritised replay: clips that taught much are shown again.
 
 The clips stand in order of priority. A new clip is put before the first of lower priority and takes the place of the lowest; drawing goes
-by share of the priorities, and a drawn clip gets its new loss as its priority (spec 1.3).
+by share of the priorities, and a drawn clip gets its new loss as its priority (replay.py and train.py of the TensorFlow colorization
+tracker, 2018).
 
-Differs from seed 000 on purpose. Drawing is exactly proportional: the sum of priorities is cut in n equal parts and one number is drawn
-uniformly in each, where the seed draws uniformly among the *clips* of a part, which favours the lowest of them. And a priority of new clips
-that follows the maximum replaces the fixed 3.0, which was right for one loss only (spec 1.7-B1).
+Differs from that on purpose. Drawing is exactly proportional: the sum of priorities is cut in n equal parts and one number is drawn
+uniformly in each, where it draws uniformly among the *clips* of a part, which favours the lowest of them. And a priority of new clips
+that follows the maximum replaces the fixed 3.0, which was right for one loss only.
 """
 
 import math
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaySettings:
-    """How replay works. The defaults are seed 000's, but for the priority of new clips."""
+    """How replay works. The defaults are the TensorFlow colorization tracker's, but for the priority of new clips."""
 
     capacity: int = 10000
     """How many clips are kept."""

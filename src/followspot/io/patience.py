@@ -11,7 +11,8 @@ from followspot.io.download import DownloadError
 T = TypeVar("T")
 
 FIRST_WAIT: Final = 60.0
-"""Seconds that a server which says "too many requests" is left alone at first; the wait doubles each time (spec/systems.md 1.1)."""
+"""Seconds that a server which says "too many requests" is left alone at first; the wait doubles each time (the downloader of
+the TensorFlow colorization tracker)."""
 LONGEST_WAIT: Final = 8 * 3600.0
 """Seconds beyond which the wait no longer doubles (the same source)."""
 

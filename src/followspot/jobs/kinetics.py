@@ -35,7 +35,8 @@ class KineticsSettings:
     workers: int = 4
     """Clips that are fetched and cut at a time."""
     preferred_side: int = 256
-    """Wanted pixels of the shorter side of the picture (spec F003); see :func:`followspot.io.web_video.choose_format`."""
+    """Wanted pixels of the shorter side of the picture (the downloader of the TensorFlow colorization tracker prefers 256); see
+    :func:`followspot.io.web_video.choose_format`."""
     limit: int | None = None
     """Only the first so many clips of the list; None: all."""
     tries: int = 5

@@ -1,7 +1,8 @@
 """The network of CorrFlow: a ResNet-18 at stride 4 and a 3x3 convolution to 64 channels.
 
-Layout (Lai and Xie, BMVC 2019; ``spec`` F046): 7x7 convolution with stride 2 to 64 channels and no pooling after it; four stages of two
-basic blocks with 64, 128, 256 and 256 channels, the second with stride 2; a 3x3 convolution to 64 channels with nothing after it.
+Layout (Lai and Xie, BMVC 2019; submodule.py of the released code): 7x7 convolution with stride 2 to 64 channels and no pooling after
+it; four stages of two basic blocks with 64, 128, 256 and 256 channels, the second with stride 2; a 3x3 convolution to 64 channels with
+nothing after it.
 Frames are RGB in 0..1 as they are, and the features are not normalised: the paper compares them by plain inner products.
 """
 

@@ -1,9 +1,9 @@
 """The network of TimeCycle: a ResNet-50 at stride 8 and a 1x1 convolution to 512 channels.
 
-Layout (Wang et al., CVPR 2019; ``spec`` F047): ResNet-50 through its third stage, which keeps the resolution of the second (stride 1), then
-a 1x1 convolution without bias from 1024 to 512 channels and a ReLU. The paper trains it as a 3-D network whose kernels span one frame,
-which is this network frame by frame. Frames are normalised with ImageNet's statistics inside; the features are not scaled to unit
-length, which is the business of whoever compares them.
+Layout (Wang et al., CVPR 2019; model_simple.py of the released code): ResNet-50 through its third stage, which keeps the resolution
+of the second (stride 1), then a 1x1 convolution without bias from 1024 to 512 channels and a ReLU. The paper trains it as a 3-D network
+whose kernels span one frame, which is this network frame by frame. Frames are normalised with ImageNet's statistics inside; the features
+are not scaled to unit length, which is the business of whoever compares them.
 """
 
 from typing import Any, Final, Literal

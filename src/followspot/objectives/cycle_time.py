@@ -1,4 +1,4 @@
-"""Cycle-consistency in time: a patch followed back and forth must come home (TimeCycle, Wang et al., CVPR 2019; spec 5).
+"""Cycle-consistency in time: a patch followed back and forth must come home (TimeCycle, Wang et al., CVPR 2019, and its released code).
 
 A patch is cut from the last frame where something moves. A localiser, shown how its features match those of a frame, says where in the
 frame it is; the features cut out there are what is looked for in the next. The patch is followed back through the last c frames and forth
@@ -22,7 +22,7 @@ from followspot.ops.geometry import lattice, lattice_distance, on_cells, outline
 from followspot.ops.motion_patches import DRAWS, MAX_ANGLE, PATCH_SHARE, draw_patches
 
 _PATCHES_A_SIDE: Final = 3
-# Widths and slope of the published localiser, and the deviation of its initial weights (spec 5.2).
+# Widths and slope of the published localiser, and the deviation of its initial weights (model_simple.py).
 _WIDTHS: Final = (128, 64)
 _SLOPE: Final = 0.1
 _INITIAL_STD: Final = 0.01
@@ -33,7 +33,7 @@ _PREDICTED_COLOR: Final = (1.0, 0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class CycleTimeSettings:
-    """What may be changed about :class:`CycleTime`; the defaults are the published values (spec 5.1-5.3)."""
+    """What may be changed about :class:`CycleTime`; the defaults are the values of the released code."""
 
     image_size: int = 240
     """Side of the square frames in pixels, a multiple of three strides; the patch is a third of it."""
@@ -50,7 +50,7 @@ class CycleTimeSettings:
     inlier_weight: float = 1.0
     """Weight of the share of matches that agree with the localiser."""
     history: int = 1
-    """Cut-outs that are averaged to what is looked for next (spec F069); 1 is the last one alone."""
+    """Cut-outs that are averaged to what is looked for next (--hist); 1 is the last one alone."""
     max_angle: float = MAX_ANGLE
     """Degrees that the patch is turned at most, 0..180."""
 
@@ -78,7 +78,7 @@ class CycleTimeSettings:
 
 
 class Localizer(nn.Module):
-    """Says from matches where a patch is: two convolutions and a linear layer (spec 5.2).
+    """Says from matches where a patch is: two convolutions and a linear layer (model_simple.py of the released code).
 
     Args:
         frame_cells: cells a side of the frame's feature grid.
@@ -245,7 +245,7 @@ class CycleTime(Objective):
 
 
 def inlier_share(matches: Tensor, theta: Tensor) -> Tensor:
-    """Share of the matches that agree with a map (spec F068).
+    """Share of the matches that agree with a map (WeakInlierCountPool of the released code, normalised).
 
     Args:
         matches: ``(B, n * n, p, p)``: for each cell of a patch, shares of an n x n frame that sum to 1.

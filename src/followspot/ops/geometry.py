@@ -15,7 +15,7 @@ from torch.nn import functional
 from followspot.errors import SettingError
 
 LATTICE_SIDE = 20
-"""Points a side on which two maps are compared: 20 x 20 over -1..1 (TimeCycle, spec F067)."""
+"""Points a side on which two maps are compared: 20 x 20 over -1..1 (TransformedGridLoss of TimeCycle's released code)."""
 
 Padding = Literal["zeros", "border"]
 
@@ -24,7 +24,7 @@ def similarity_theta(pose: Tensor, *, scale: float) -> Tensor:
     """The map of a turned and shifted crop of fixed size.
 
     Args:
-        pose: ``(..., 3)``: shift x and y in -1..1 of the source, angle in radians (spec F053).
+        pose: ``(..., 3)``: shift x and y in -1..1 of the source, angle in radians (what TimeCycle's localiser says).
         scale: side of the crop as a share of the source's, above 0.
 
     Returns:
@@ -153,7 +153,7 @@ def on_cells(theta: Tensor, *, source: int, crop: int, stride: int) -> Tensor:
     """A map between images as the map between their feature grids.
 
     Cells average ``stride`` pixels, so the centres of the outer cells lie half a cell inside the image and +-1 of the grid is not +-1 of
-    the image. This is the exact factor; a published constant for it (227/210) scaled only the shift (spec 5.7, B6).
+    the image. This is the exact factor; the constant in TimeCycle's released code (227/210) scaled only the shift.
 
     Args:
         theta: ``(..., 2, 3)`` from crop pixels to source pixels.
@@ -177,7 +177,7 @@ def on_cells(theta: Tensor, *, source: int, crop: int, stride: int) -> Tensor:
 
 
 def lattice_distance(first: Tensor, second: Tensor, *, side: int = LATTICE_SIDE) -> Tensor:
-    """How far two maps disagree: mean squared distance of where they put a lattice of points (spec F067).
+    """How far two maps disagree: mean squared distance of where they put a lattice of points, as TimeCycle's loss has it.
 
     Args:
         first: ``(..., 2, 3)``.

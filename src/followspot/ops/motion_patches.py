@@ -1,8 +1,8 @@
-"""Which patch of a frame to follow: one of those where something moves (TimeCycle, spec 5.1 and F017).
+"""Which patch of a frame to follow: one of those where something moves (TimeCycle, vlog_train.py of the released code).
 
 The frame is cut into 9 x 9 boxes; a window is 3 x 3 of them, so there are 7 x 7 windows, each of the size of the patch. Frames are flipped,
 if at all, before they come here: the motion is measured on what the patch is cut from, so nothing has to be mirrored afterwards (where the
-published code went wrong, spec 5.7 B1).
+published code went wrong).
 """
 
 import math
@@ -15,16 +15,16 @@ from torch.nn import functional
 from followspot.errors import SettingError
 
 PATCH_SHARE: Final = 1 / 3
-"""Side of the patch as a share of the frame's (spec 5.1)."""
+"""Side of the patch as a share of the frame's (vlog_train.py: patches of 80 of 240 pixels)."""
 MAX_ANGLE: Final = 45.0
-"""Degrees that a patch is turned at most, either way (spec 5.1)."""
+"""Degrees that a patch is turned at most, either way (vlog_train.py)."""
 DRAWS: Final = 4
 """Random numbers a patch: which window, jitter in x and y, angle."""
 _BOXES: Final = 9
 _BOXES_A_WINDOW: Final = 3
 _WINDOWS: Final = _BOXES - _BOXES_A_WINDOW + 1
 _STRONGEST: Final = 10
-# In units of the free way of the patch's corner: half the way between neighbouring windows (spec 5.1).
+# In units of the free way of the patch's corner: half the way between neighbouring windows (vlog_train.py).
 _JITTER: Final = 1 / 12
 # Where only one small thing moves, fewer than ten windows see it; the rest of the ten would show a still background.
 _WORTH: Final = 0.5

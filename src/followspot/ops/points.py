@@ -14,9 +14,9 @@ SIGMA = 1.0
 """Cells. Measured: propagated over 25 to 80 frames, bumps of 1 cell keep 2 to 4 % more points on their spot than bumps of 0.5, which
 soon miss the cells that are looked up."""
 SOURCE_SIGMA = 0.5
-"""Cells: the JHMDB protocol of TimeCycle, UVC and CRW (spec 6.3)."""
+"""Cells: the JHMDB protocol of TimeCycle, UVC and CRW, in their released code."""
 SOURCE_TOP_K = 5
-"""Cells: the JHMDB protocol of TimeCycle and UVC; CRW uses 3 (spec 6.3)."""
+"""Cells: the JHMDB protocol of TimeCycle and UVC; CRW uses 3 (their released code)."""
 PEAK_SIGMA = 2.0
 """Cells: a map that has broken into several humps peaks where most of it lies. Measured: 1.5 to 3 do alike."""
 _WINDOW = 5

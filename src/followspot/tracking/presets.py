@@ -1,4 +1,4 @@
-"""Named propagation settings with their sources (``spec`` of the five systems; docs/presets.md prints this table)."""
+"""Named propagation settings with their sources (the released code of each system; docs/presets.md prints this table)."""
 
 import difflib
 from dataclasses import dataclass

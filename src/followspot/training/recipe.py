@@ -43,13 +43,13 @@ class RenormSettings:
     """Batch renormalisation, in networks that have it; see :class:`followspot.models.layers.BatchRenorm2d`."""
 
     momentum: float = 0.001
-    """Share of a new batch in the statistics that tracking uses (seed 000: 1 - BATCH_NORM_DECAY)."""
+    """Share of a new batch in the statistics that tracking uses (the TensorFlow colorization tracker: 1 - BATCH_NORM_DECAY)."""
     renorm_momentum: float = 0.01
-    """Share of a new batch in those that training corrects by (seed 000: 1 - BATCH_RENORM_DECAY)."""
+    """Share of a new batch in those that training corrects by (the TensorFlow colorization tracker: 1 - BATCH_RENORM_DECAY)."""
     rmax: Schedule = RMAX
-    """How much the correction may scale (seed 000: BATCH_RENORM_RMAX)."""
+    """How much the correction may scale (the same tracker: BATCH_RENORM_RMAX)."""
     dmax: Schedule = DMAX
-    """How much it may shift, in standard deviations (seed 000: BATCH_RENORM_DMAX)."""
+    """How much it may shift, in standard deviations (the same tracker: BATCH_RENORM_DMAX)."""
 
     def __post_init__(self) -> None:
         # The layer knows what is possible.
