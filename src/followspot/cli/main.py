@@ -34,6 +34,11 @@ app.command("followspot.cli.evaluate:score", name="score", help="Score a folder 
 app.command("followspot.cli.evaluate:compare", name="compare", help="Run several trackers on a benchmark and print one table.")
 app.command("followspot.cli.tune:tune", name="tune", help="Search a tracker's settings on a benchmark.")
 app.command("followspot.cli.tune:sweep", name="sweep", help="Score every checkpoint of a training run and keep the best.")
+experiment = App(name="experiment", help="Questions about learning to track, each with a table and a figure.")
+experiment.command("followspot.cli.experiment:same_colour", name="same-colour", help="How often are two objects of one colour confused?")
+experiment.command("followspot.cli.experiment:colour_classes", name="colour-classes", help="Classes of colours, or colours themselves?")
+experiment.command("followspot.cli.experiment:supervision", name="supervision", help="Supervised or self-supervised features?")
+app.command(experiment)
 app.command("followspot.cli.trax:trax", name="trax", help="Let vot-toolkit or another TraX client drive a tracker.")
 
 

@@ -63,7 +63,7 @@ def tune(
 
     spec = chosen_tracker(tracker, encoder, propagation)
     usual = {name: parse_range(text) for name, text in spec.tunable().items()}
-    opened = _cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
+    opened = cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
     search = Search(benchmark=opened, tracker=spec, space=parse_space(ranges, usual), out=out, data=data, sampler=sampler, seed=seed)
     if trials is None and minutes is None and sampler != "grid":
         trials = DEFAULT_TRIALS
@@ -110,7 +110,7 @@ def sweep(
     from followspot.jobs.sweep import parse_steps
     from followspot.jobs.sweep import sweep as start
 
-    opened = _cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
+    opened = cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
     with Stages(units={"scoring": "sequences"}) as progress:
         report = start(
             run,
@@ -128,7 +128,13 @@ def sweep(
     print(f"best: step {report.best_step}, saved to {report.best}; use it: followspot track VIDEO ... --weights {report.best}")
 
 
-def _cut(benchmark: "Benchmark", sequences: str | None) -> "Benchmark":
+def cut(benchmark: "Benchmark", sequences: str | None) -> "Benchmark":
+    """A benchmark with the sequences that ``--sequences`` names.
+
+    Raises:
+        SettingError: it names none.
+        DatasetError: there is no such sequence.
+    """
     from followspot.benchmarks.selection import only
 
     if sequences is None:

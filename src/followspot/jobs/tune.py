@@ -21,7 +21,7 @@ from followspot.benchmarks.report import Report
 from followspot.errors import OutputError, SettingError
 from followspot.io.files import write_atomic
 from followspot.jobs.evaluate import evaluate_tracker, run_settings
-from followspot.jobs.search_space import Range, Value, is_small
+from followspot.jobs.search_space import Range, Value, grid_of, is_small
 from followspot.jobs.trials import LEASE, Sampler, Trial, TrialQueue
 from followspot.jobs.tune_report import TuneReport
 from followspot.tracking.base import Tracker
@@ -117,6 +117,8 @@ def tune(search: Search, budget: Budget, *, progress: Progress = lambda done, to
         SettingError: a setting does not exist or cannot have a value of its range, Optuna is not installed, or nothing could be tried.
         DatasetError: a sequence cannot be used.
     """
+    if search.sampler == "grid":
+        grid_of(search.space)  # which complains about ranges without steps
     if budget.trials is None and budget.minutes is None and not is_small(search.space):
         raise SettingError("this search has no end: its ranges have no steps; say how many --trials or --minutes it may take")
     _check_values(search)
