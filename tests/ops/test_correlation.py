@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from followspot.errors import SettingError
-from followspot.ops.correlation import Window, local_affinity, local_copy, local_correlation
+from followspot.ops.correlation import Window, depthwise_correlation, local_affinity, local_copy, local_correlation
 
 SIZES = [(5, 7, 2), (6, 9, 0), (3, 20, 1), (4, 4, 6), (1, 13, 3), (9, 2, 2)]
 
@@ -106,3 +106,23 @@ def test_bad_input_says_what_is_wrong():
         local_affinity(one, one, radius=1, temperature=0)
     with pytest.raises(SettingError, match="radius -1 on 3x4"):
         Window(height=3, width=4, radius=-1)
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("templates", [1, 2])
+def test_f051_depthwise_correlation_equals_a_loop(padding, templates):
+    generator = torch.Generator().manual_seed(5)
+    search, template = torch.randn(2, 3, 9, 8, generator=generator), torch.randn(templates, 3, 4, 5, generator=generator)
+    found = depthwise_correlation(search, template, padding=padding)
+    assert found.shape == (2, 3, 9 - 4 + 1 + 2 * padding, 8 - 5 + 1 + 2 * padding)
+    padded = torch.zeros(2, 3, 9 + 2 * padding, 8 + 2 * padding)
+    padded[..., padding : padding + 9, padding : padding + 8] = search
+    for b, c, y, x in torch.ones(found.shape).nonzero().tolist():
+        expected = (padded[b, c, y : y + 4, x : x + 5] * template[min(b, templates - 1), c]).sum()
+        torch.testing.assert_close(found[b, c, y, x], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 4), (2, 4, 4, 4), (2, 3, 10, 4), (3, 4, 4)])
+def test_depthwise_correlation_of_what_does_not_fit(shape):
+    with pytest.raises(SettingError, match="no larger, got"):
+        depthwise_correlation(torch.zeros(2, 3, 9, 8), torch.zeros(shape))

@@ -84,13 +84,16 @@ class ResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, with torchvision's parameter names."""
+    """Two 3x3 convolutions and a shortcut, with torchvision's parameter names.
 
-    def __init__(self, inputs: int, width: int, *, stride: int, downsample: nn.Module | None) -> None:
+    ``padding`` is that of the convolution with the stride; ``dilation`` is of both.
+    """
+
+    def __init__(self, inputs: int, width: int, *, stride: int, downsample: nn.Module | None, padding: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, padding, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = downsample
 
@@ -102,13 +105,13 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolutions and a shortcut, with torchvision's parameter names."""
+    """1x1, 3x3 (with the stride, the padding and the dilation) and 1x1 convolutions and a shortcut, with torchvision's parameter names."""
 
-    def __init__(self, inputs: int, width: int, *, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(self, inputs: int, width: int, *, stride: int, downsample: nn.Module | None, padding: int = 1, dilation: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * 4, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * 4)

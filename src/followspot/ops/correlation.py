@@ -144,6 +144,36 @@ def local_correlation(query: Tensor, key: Tensor, *, radius: int) -> tuple[Tenso
     return products, _diagonals(inside, window)[0]
 
 
+def depthwise_correlation(search: Tensor, template: Tensor, *, padding: int = 0) -> Tensor:
+    """A map of each image searched for a pattern of its own, channel by channel (Bertinetto et al. 2016, by channel as in SiamRPN++).
+
+    Args:
+        search: ``(B, C, h, w)``.
+        template: ``(B, C, a, b)``, or ``(1, C, a, b)``: the same for all.
+        padding: zeros put around ``search`` on every side, cells.
+
+    Returns:
+        ``(B, C, h - a + 1 + 2 padding, w - b + 1 + 2 padding)`` inner products, unnormalised.
+
+    Raises:
+        SettingError: batches or channels differ, or the template is larger than what is searched.
+
+    >>> depthwise_correlation(torch.ones(2, 3, 31, 31), torch.ones(2, 3, 7, 7)).shape
+    torch.Size([2, 3, 25, 25])
+    """
+    fits = search.ndim == template.ndim == 4 and search.shape[1] == template.shape[1] and len(template) in (1, len(search))
+    if not fits or any(inner > outer + 2 * padding for inner, outer in zip(template.shape[2:], search.shape[2:], strict=True)):
+        got = f"{tuple(search.shape)} and {tuple(template.shape)}"
+        raise SettingError(f"maps (B, C, h, w) are searched for patterns (B, C, a, b) or (1, C, a, b) no larger, got {got}; match them")
+    batch, channels = search.shape[:2]
+    if len(template) == 1:
+        return F.conv2d(search, template.transpose(0, 1), padding=padding, groups=channels)
+    found = F.conv2d(
+        search.reshape(1, -1, *search.shape[2:]), template.reshape(-1, 1, *template.shape[2:]), padding=padding, groups=batch * channels
+    )
+    return found.view(batch, channels, *found.shape[2:])
+
+
 def _diagonals(tiles: Tensor, window: Window) -> Tensor:
     """``(B, h, tiles, tile, side, tile + 2R)`` to ``(B, side^2, h, w)``: query x of a tile sees its columns x..x + 2R."""
     columns = torch.arange(window.tile, device=tiles.device)[:, None] + torch.arange(window.side, device=tiles.device)
