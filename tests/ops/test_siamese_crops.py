@@ -103,12 +103,10 @@ def test_put_back_fills_no_more_than_the_window():
 
 
 def test_huge_windows_need_no_huge_memory():
-    rows, columns = np.mgrid[:3000, :3600]
-    smooth = np.stack([rows / 12, columns / 15, (rows + columns) / 27], -1).astype(np.uint8)
-    window = Window(left=-1000, top=-1500, side=5000)
-    got = cut(smooth, window, pixels=125, fill=np.array([1.0, 2, 3]))
-    # Row 100 of the crop lies 100.5 * 40 pixels below the top of the window.
-    assert np.abs(got[100, 50].astype(int) - smooth[2520, 1020]).max() <= 1
-    assert got[10, 50].tolist() == [1, 2, 3]
+    smooth = np.stack([np.add.outer(np.arange(500), np.arange(600)) // 5] * 3, -1).astype(np.uint8)
+    got = cut(smooth, Window(left=-2000, top=-2100, side=5000), pixels=125, fill=np.array([1.0, 2, 3]))
+    # Row 60 of the crop lies 60.5 * 40 pixels below the top of the window, column 55 55.5 * 40 beside its left.
+    assert abs(int(got[60, 55, 0]) - int(smooth[320, 220, 0])) <= 1
+    assert got[30, 55].tolist() == [1, 2, 3]
     far = cut(IMAGE, Window(left=-1e6, top=-1e6, side=2e6), pixels=127, fill=MEAN)
     np.testing.assert_allclose(far[0, 0], MEAN, atol=1)
