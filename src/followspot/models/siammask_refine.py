@@ -1,0 +1,85 @@
+"""Refinement of SiamMask: the vector of one place becomes a mask of 127x127 pixels with the help of finer features around that place.
+
+Layout (Wang et al., CVPR 2019): a transposed convolution to 15x15 with 32 channels, then three merges with the backbone's maps at
+strides 8, 4 and 2, each followed by nearest upsampling and a 3x3 convolution: 15, 31, 61, 127. The window of place p starts at p, 2p and
+4p cells of the maps padded by 4, 8 and 16 cells, and is 15, 31 and 61 cells wide: all of the same 127 pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SIDE: Final = 127
+"""Pixels a side of a refined mask, one for one in the search crop."""
+_WIDTHS: Final = (4, 16, 32)
+"""Channels of the merges, finest first, like everything here."""
+_HIDDEN: Final = (16, 64, 128)
+_WINDOWS: Final = (61, 31, 15)
+_STEPS: Final = (4, 2, 1)
+_PADDINGS: Final = (16, 8, 4)
+
+
+class Refinement(nn.Module):
+    """The refine module.
+
+    Args:
+        width: channels of the correlation.
+        sides: channels of the backbone's side features, finest first.
+    """
+
+    def __init__(self, width: int, sides: Sequence[int]) -> None:
+        super().__init__()
+        self.start = nn.ConvTranspose2d(width, _WIDTHS[2], _WINDOWS[2], _WINDOWS[2])
+        self.side = nn.ModuleList(_two(inputs, hidden, out) for inputs, hidden, out in zip(sides, _HIDDEN, _WIDTHS, strict=True))
+        self.deep = nn.ModuleList(_two(channels, channels, channels) for channels in _WIDTHS)
+        self.after = nn.ModuleList(nn.Conv2d(channels, out, 3, padding=1) for channels, out in zip(_WIDTHS, (1, *_WIDTHS[:2]), strict=True))
+
+    def forward(self, vectors: Tensor, sides: Sequence[Tensor], positions: Tensor) -> Tensor:
+        """Draw masks at some places.
+
+        Args:
+            vectors: ``(N, width)``: the correlation at each place.
+            sides: the backbone's side features ``(B, C, h, w)`` of whole crops, finest first.
+            positions: ``(N, 3)`` int: sample, row and column of each place.
+
+        Returns:
+            ``(N, 127, 127)`` logits.
+        """
+        x: Tensor = self.start(vectors[:, :, None, None])
+        for level, size in ((2, 31), (1, 61), (0, SIDE)):
+            x = self.deep[level](x) + self.side[level](side_windows(sides[level], positions, level=level))
+            x = self.after[level](functional.interpolate(x, size=(size, size), mode="nearest"))
+        return x[:, 0]
+
+
+def side_windows(side: Tensor, positions: Tensor, *, level: int) -> Tensor:
+    """What a side feature shows around places.
+
+    Args:
+        side: ``(B, C, h, w)`` of whole crops.
+        positions: ``(N, 3)`` int: sample, row and column.
+        level: 0, 1 or 2: which side feature it is, finest first.
+
+    Returns:
+        ``(N, C, s, s)``, s = 61, 31 or 15; zeros beyond the crop.
+    """
+    pad, size, step = _PADDINGS[level], _WINDOWS[level], _STEPS[level]
+    padded = functional.pad(side, (pad,) * 4)
+    if len(positions) == 0:
+        return side.new_zeros(0, side.shape[1], size, size)
+    return torch.stack(
+        [
+            padded[sample, :, step * row : step * row + size, step * column : step * column + size]
+            for sample, row, column in positions.tolist()
+        ]
+    )
+
+
+def _two(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(inputs, hidden, 3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(hidden, outputs, 3, padding=1), nn.ReLU(inplace=True)),
+    )
