@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from followspot.errors import SettingError
-from followspot.viz.embeddings import pca_colors
+from followspot.viz.embeddings import as_pictures, pca_colors
 
 
 def features(seed=0, channels=12):
@@ -51,3 +51,13 @@ def test_bad_features_are_explained():
         pca_colors(torch.zeros(3, 4, 4))
     with pytest.raises(SettingError, match="not finite"):
         pca_colors(torch.full((1, 4, 2, 2), float("nan")))
+
+
+def test_colours_of_cells_become_pictures_of_the_frames_size():
+    colours = torch.zeros(2, 3, 2, 2)
+    colours[1, 0, :, 1] = 1
+    first, second = as_pictures(colours, (20, 40))
+    assert first.shape == second.shape == (20, 40, 3)
+    assert not first.any()
+    assert second[:, 30:].reshape(-1, 3).tolist()[0] == [255, 0, 0]
+    assert (np.diff(second[10, :, 0].astype(int)) >= 0).all()
