@@ -1,13 +1,15 @@
 """Some sequences of a benchmark instead of all, for quick looks and searches."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import is_dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from followspot.benchmarks.base import Benchmark
 from followspot.errors import DatasetError
 from followspot.io.files import nearest
+
+_LISTS = ("sequences", "videos", "clips", "names")
+"""What readers call their videos: in the order of `Benchmark.sequence_names`, or by name."""
 
 
 @runtime_checkable
@@ -25,7 +27,7 @@ def only(benchmark: Benchmark, sequences: Sequence[str]) -> Benchmark:
     Its numbers are of those sequences only and stand beside no published ones.
 
     Args:
-        benchmark: which says itself how it is cut, or keeps its sequences in ``dataset.sequences``, as readers do.
+        benchmark: which says itself how it is cut, or keeps a reader in ``dataset`` with a list of its videos.
         sequences: names, each once.
 
     Raises:
@@ -46,17 +48,18 @@ def only(benchmark: Benchmark, sequences: Sequence[str]) -> Benchmark:
 
 
 def _with_dataset(benchmark: Benchmark, sequences: Sequence[str]) -> Benchmark | None:
-    place = next((name for name in ("dataset", "_dataset") if hasattr(getattr(benchmark, name, None), "sequences")), None)
+    place = next((name for name in ("dataset", "_dataset") if hasattr(benchmark, name)), None)
     if place is None:
         return None
     whole: Any = getattr(benchmark, place)
-    by_name = dict(zip(benchmark.sequence_names, whole.sequences, strict=True))
-    kept = tuple(by_name[name] for name in sequences)
-    if is_dataclass(whole) and not isinstance(whole, type):
-        part = replace(whole, sequences=kept)
-    else:
-        part = copy.copy(whole)
-        part.sequences = kept
-    chosen = copy.copy(benchmark)
-    object.__setattr__(chosen, place, part)  # benchmarks may be frozen; this one is new
+    listed = next((name for name in _LISTS if isinstance(getattr(whole, name, None), Mapping | tuple)), None)
+    if listed is None:
+        return None
+    entries = getattr(whole, listed)
+    by_name = entries if isinstance(entries, Mapping) else dict(zip(benchmark.sequence_names, entries, strict=True))
+    kept = {name: by_name[name] for name in sequences}
+    # Copies that share what was read; readers and benchmarks may be frozen, these are new.
+    part, chosen = copy.copy(whole), copy.copy(benchmark)
+    object.__setattr__(part, listed, kept if isinstance(entries, Mapping) else tuple(kept.values()))
+    object.__setattr__(chosen, place, part)
     return chosen
