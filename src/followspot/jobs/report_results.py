@@ -138,13 +138,19 @@ def pck_section(groups: Sequence[Group]) -> Section | None:
         alphas = np.array(list(thresholds), np.float64)
         none = np.full(len(alphas), np.nan)
         courses = [
-            Course(name=run.name, x=alphas, mean=np.array([run.report.scores[name] for name in thresholds.values()]), low=none, high=none)
+            Course(
+                name=run.name,
+                x=alphas,
+                mean=np.array([run.report.scores.get(name, np.nan) for name in thresholds.values()]),
+                low=none,
+                high=none,
+            )
             for run in group.runs
         ]
         drawing = plot_courses(courses, xlabel="threshold", ylabel="correct keypoints", name=f"PCK {group.title}")
         own = as_files(content, f"tables/pck-{slug(group.title)}")
         body += [*group_heading(group, groups), table(content, caption=f"PCK, {group.title}"), downloads(own)]
-        body += [figure(drawing, "Share of keypoints within the threshold, a share of the person's size.")]
+        body += [figure(drawing, "Share of keypoints that are within the threshold, which is a share of the size of the person or thing.")]
         files |= own | {f"figures/pck-{slug(group.title)}.png": drawing.png}
     return Section(id="pck", title="Keypoints", body=tuple(body), files=files) if body else None
 
@@ -159,7 +165,7 @@ def pck_table(group: Group, thresholds: Mapping[float, str]) -> Table:
     """One row a method, one column a threshold."""
     published = [row for row in published_for(group.report.benchmark) if any(plain_name(name).startswith("pck") for name in row.scores)]
     names = list(thresholds.values())
-    rows: list[tuple[Cell, ...]] = [(run.kind, run.name, *_values(run.report.scores, names), run.report.protocol) for run in group.runs]
+    rows: list[tuple[Cell, ...]] = [(run.kind, run.name, *_values(run.report.scores, names), _shown(run)) for run in group.runs]
     rows += [("published", row.method, *_values(row.scores, names), f"{row.source} ({row.reading})") for row in published]
     columns = ("kind", "method", *names, "source")
     return Table(columns=columns, rows=tuple(rows), wordy=_WORDY, own=frozenset(range(len(group.runs))))
@@ -207,7 +213,7 @@ def _values(scores: Mapping[str, float], names: Sequence[str]) -> list[float | N
 
 def _shown(run: EvaluationRun) -> str:
     done = "run and scored here" if run.tracker else "scored here"
-    return f"{done}, folder {run.folder.resolve().name}"
+    return f"{done}, {run.report.protocol} protocol, folder {run.folder.resolve().name}"
 
 
 def _lost(report: Report, rows: Sequence[Row]) -> int | None:
