@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from followspot.errors import EncoderError
 from followspot.models.encoder import load_encoder
+from followspot.models.online_networks import load_online_network
 from followspot.models.weights import load_weights
 
 _spec = importlib.util.spec_from_file_location("make_foreign", Path(__file__).parents[1] / "models" / "make_foreign.py")
@@ -48,6 +50,17 @@ def test_f048_the_stock_resnet50_loads_by_its_name(folder, tmp_path, followspot)
     frames = torch.rand(1, 3, 32, 48)
     with torch.inference_mode():
         assert torch.equal(load_encoder(weights=stock)(frames), load_encoder(weights=out).backbone(frames))
+
+
+def test_f129_siammask_becomes_an_online_network_and_no_encoder(folder, tmp_path, followspot):
+    out = tmp_path / "x.safetensors"
+    said = followspot("convert", make_foreign.write(folder, "siammask"), "--from", "siammask", "--out", out)
+    assert said.code == 0, said.err
+    network, card = load_online_network(out)
+    assert said.out == f"saved siammask to {out}: {len(network.state_dict())} tensors used, 0 not\n"
+    assert card["converted"]["file"] == "SiamMask_DAVIS.pth"
+    with pytest.raises(EncoderError, match="of the online tracker siammask, which is no encoder"):
+        load_encoder(weights=out)
 
 
 def test_stock_is_for_timecycle_only(tmp_path, followspot):

@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts that CorrFlow, TimeCycle and videowalk published: all keys, documented shapes, random values.
+"""Checkpoints in the layouts that CorrFlow, TimeCycle, videowalk and SiamMask published: all keys, documented shapes, random values.
 
 Run it to get the files: ``python tests/models/make_foreign.py FOLDER``. It uses nothing of the package, so that the tests compare two
 independent readings of the same facts.
@@ -115,10 +115,46 @@ def videowalk(*, model_type="scratch", reflecting_names=True):
     }
 
 
+def convolution(name, *shape, bias=True):
+    """The tensors of a convolution."""
+    return {f"{name}.weight": kernel(*shape)} | ({f"{name}.bias": torch.randn(shape[0]) * 0.1} if bias else {})
+
+
+def siammask_state():
+    features = {key: value for key, value in resnet_state(50).items() if not key.startswith("layer4.")}
+    features["conv1.weight"] /= 128  # pixels are 0..255
+    features["layer2.0.downsample.0.weight"] = kernel(512, 256, 3, 3)
+    features["layer3.0.downsample.0.weight"] = kernel(1024, 512, 3, 3)
+    state = {f"features.features.{key}": value for key, value in features.items()}
+    state |= convolution("features.downsample.downsample.0", 256, 1024, 1, 1, bias=False) | norm("features.downsample.downsample.1", 256)
+    for branch, outputs in (("rpn_model.cls", 10), ("rpn_model.loc", 20), ("mask_model.mask", 63 * 63)):
+        for part in ("conv_kernel", "conv_search"):
+            state |= convolution(f"{branch}.{part}.0", 256, 256, 3, 3, bias=False) | norm(f"{branch}.{part}.1", 256)
+        state |= convolution(f"{branch}.head.0", 256, 256, 1, 1, bias=False) | norm(f"{branch}.head.1", 256)
+        state |= convolution(f"{branch}.head.3", outputs, 256, 1, 1)
+    for level, (inputs, hidden, out) in enumerate(((64, 16, 4), (256, 64, 16), (512, 128, 32))):
+        state |= convolution(f"refine_model.v{level}.0", hidden, inputs, 3, 3)
+        state |= convolution(f"refine_model.v{level}.2", out, hidden, 3, 3)
+        state |= convolution(f"refine_model.h{level}.0", out, out, 3, 3) | convolution(f"refine_model.h{level}.2", out, out, 3, 3)
+    state |= {"refine_model.deconv.weight": torch.randn(256, 32, 15, 15) / 16, "refine_model.deconv.bias": torch.randn(32) * 0.1}
+    for number, (inputs, out) in enumerate(((32, 16), (16, 4), (4, 1))):
+        state |= convolution(f"refine_model.post{number}", out, inputs, 3, 3)
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+def siammask():
+    """``SiamMask_DAVIS.pth``; those of VOT and VOT_LD are alike."""
+    optimizer = {"state": {}, "param_groups": [{"lr": 2.5e-3, "momentum": 0.9, "params": [0]}]}
+    anchors = {"stride": 8, "ratios": [0.33, 0.5, 1, 2, 3], "scales": [8], "round_dight": 0}
+    content = {"epoch": 20, "arch": "Custom", "best_acc": 0.0, "optimizer": optimizer, "anchor_cfg": anchors}
+    return {**content, "state_dict": OrderedDict(siammask_state())}
+
+
 FILES = {
     "corrflow": ("checkpoint.tar", corrflow),
     "timecycle": ("checkpoint_14.pth.tar", timecycle),
     "videowalk": ("pretrained.pth", videowalk),
+    "siammask": ("SiamMask_DAVIS.pth", siammask),
 }
 
 

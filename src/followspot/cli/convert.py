@@ -12,7 +12,7 @@ def convert(
     file: Annotated[Path, Parameter(help="Checkpoint as its authors published it, such as checkpoint.tar or pretrained.pth.")],
     /,
     *,
-    layout: Annotated[Literal["corrflow", "timecycle", "videowalk"], Parameter(name="--from")],
+    layout: Annotated[Literal["corrflow", "timecycle", "videowalk", "siammask"], Parameter(name="--from")],
     out: Path,
     torchvision_out: Path | None = None,
 ) -> None:
@@ -32,7 +32,7 @@ def convert(
         raise SettingError(f"--out and --torchvision-out are both {out}; give each its own file")
     conversion = convert_checkpoint(file, layout)
     save_weights(out, conversion.network, conversion.card)
-    print(f"saved {conversion.card['encoder']} to {out}: {len(conversion.used)} tensors used, {len(conversion.unused)} not")
+    print(f"saved {conversion.name} to {out}: {len(conversion.used)} tensors used, {len(conversion.unused)} not")
     for name in conversion.unused:
         print(f"  not used: {name}")
     if torchvision_out is not None and conversion.stock is not None:

@@ -169,6 +169,8 @@ def _trained(name: str | None, *, stride: int | None, weights: Path) -> Encoder:
         build_network(name, stride=stride)
     state, card = load_weights(weights)
     named = card.get("encoder")
+    if "network" in card:
+        raise EncoderError(f"{weights.name} is of the online tracker {card['network']}, which is no encoder; leave out --weights")
     if name is None and not isinstance(named, str):
         raise EncoderError(f"{weights.name} does not say which network it is for; name it with --encoder")
     kept = card.get("stride")

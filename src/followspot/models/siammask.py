@@ -108,7 +108,7 @@ class SiamMask(nn.Module):
         whole = self.backbone(crop).map
         edge = (whole.shape[-1] - _TEMPLATE_CELLS) // 2
         centre = whole[..., edge : edge + _TEMPLATE_CELLS, edge : edge + _TEMPLATE_CELLS]
-        return TemplateFeatures(kernels={name: self._head(name).kernel(centre) for name in self.heads})
+        return TemplateFeatures(kernels={name: self.head(name).kernel(centre) for name in self.heads})
 
     def search(self, template: TemplateFeatures, crop: Tensor) -> Proposals:
         """Look for it.
@@ -122,7 +122,7 @@ class SiamMask(nn.Module):
         """
         _check_crop(crop, side=self.instance_size)
         features: Features = self.backbone(crop)
-        scores, deltas = (self._head(name)(template.kernels[name], features.map) for name in ("score", "box"))
+        scores, deltas = (self.head(name)(template.kernels[name], features.map) for name in ("score", "box"))
         # Channels are sorted by what they say first and by anchor second, as in the published weights.
         return Proposals(scores=scores.unflatten(1, (2, -1)), deltas=deltas.unflatten(1, (4, -1)), template=template, features=features)
 
@@ -143,12 +143,12 @@ class SiamMask(nn.Module):
         if self.masks_kind == "none":
             raise SettingError(f"{self.name} has boxes only and draws no masks; use a network with masks")
         places = _places(positions, like=proposals.scores)
-        correlation = self._head("mask").correlate(proposals.template.kernels["mask"], proposals.features.map)
+        correlation = self.head("mask").correlate(proposals.template.kernels["mask"], proposals.features.map)
         sample, row, column = places.unbind(1)
         if self.refinement is not None:
             refined: Tensor = self.refinement(correlation[sample, :, row, column], proposals.features.sides, places)
             return refined
-        readout = self._head("mask").readout
+        readout = self.head("mask").readout
         if self.training:
             # The statistics of batch norm are those of the whole grid, as published, however few places are asked for.
             drawn: Tensor = readout(correlation)[sample, :, row, column]
@@ -156,7 +156,8 @@ class SiamMask(nn.Module):
             drawn = readout(correlation[sample, :, row, column, None, None])[:, :, 0, 0]
         return drawn.view(-1, _BASE_SIDE, _BASE_SIDE)
 
-    def _head(self, name: str) -> CorrelationHead:
+    def head(self, name: str) -> CorrelationHead:
+        """One branch: ``"score"``, ``"box"`` or ``"mask"``."""
         head = self.heads[name]
         assert isinstance(head, CorrelationHead)
         return head

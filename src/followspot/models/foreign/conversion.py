@@ -22,9 +22,15 @@ class Conversion:
     unused: tuple[str, ...]
     """Its other names, sorted: training-only parts."""
     card: dict[str, Any]
-    """What to save beside the weights; ``encoder`` and ``stride`` are what :func:`followspot.models.encoder.load_encoder` reads."""
+    """What to save beside the weights; ``encoder`` and ``stride`` are what :func:`followspot.models.encoder.load_encoder` reads,
+    ``network`` what :func:`followspot.models.online_networks.load_online_network` does."""
     stock: nn.Module | None = None
     """The part of the network whose names are torchvision's, where there is a part besides it."""
+
+    @property
+    def name(self) -> str:
+        """What the network is called."""
+        return str(self.card.get("encoder", self.card.get("network")))
 
 
 def convert_into(

@@ -8,7 +8,7 @@ from followspot.errors import EncoderError
 from followspot.io.files import nearest
 from followspot.models.foreign.conversion import Conversion
 
-Layout = Literal["corrflow", "timecycle", "videowalk"]
+Layout = Literal["corrflow", "timecycle", "videowalk", "siammask"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 """Each is a module of this package with a function ``convert``."""
 
