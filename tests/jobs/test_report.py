@@ -14,7 +14,7 @@ from followspot.jobs import report_page
 from followspot.jobs.report import write_report
 from followspot.jobs.report_clip import watch
 from followspot.jobs.report_features import clickable, embedding_pictures, features_of, seeing
-from followspot.jobs.report_pictures import representative, strip, worst_frames
+from followspot.jobs.report_pictures import beside, representative, strip, worst_frames
 from followspot.jobs.report_results import results_table
 from followspot.jobs.report_runs import read_runs
 from followspot.jobs.report_trackers import WeightFiles, build_tracker_of, with_kinds
@@ -423,3 +423,11 @@ def test_a_benchmark_is_opened_by_what_reports_call_it(two_videos, tmp_path):
     for key, entry in NAMES.items():
         name = getattr(_class_of(entry), "name", None)
         assert not isinstance(name, str) or _class_of(NAMES[_key_of(name)]) is _class_of(entry), key
+
+
+def test_small_results_are_enlarged_beside_their_frames():
+    small, large = np.full((10, 20, 3), 200, np.uint8), np.full((40, 80, 3), 50, np.uint8)
+    row = beside([small, large])
+    assert row.shape == (44, 2 * 82 + 2, 3)
+    assert (row[2:42, 2:82] == 200).all()
+    assert (row[2:42, 84:164] == 50).all()

@@ -113,7 +113,20 @@ def strip(benchmark: Benchmark, sequence: str, frames: Sequence[int], run: Evalu
     """
     results = None if run is None else run.folder
     pictures = [benchmark.picture(sequence, frame, None if index == 0 else results) for index, frame in enumerate(frames)]
-    return contact_sheet([narrowed(picture, _STILL_WIDTH) for picture in pictures], columns=len(pictures))
+    return beside([narrowed(picture, _STILL_WIDTH) for picture in pictures])
+
+
+def beside(pictures: Sequence[Picture]) -> Picture:
+    """Pictures in a row, small ones enlarged to the largest: some benchmarks keep results that are smaller than the frames.
+
+    Args:
+        pictures: of one shape of frame, at least one.
+    """
+    import cv2
+
+    height, width = max((picture.shape[:2] for picture in pictures), key=lambda size: size[1])
+    alike = [picture if picture.shape[1] == width else np.asarray(cv2.resize(picture, (width, height)), np.uint8) for picture in pictures]
+    return contact_sheet(alike, columns=len(alike))
 
 
 def narrowed(image: Picture, width: int) -> Picture:
@@ -150,6 +163,6 @@ def _failure(benchmark: Benchmark, run: EvaluationRun, failure: Failure, files: 
         both = [narrowed(benchmark.picture(row.sequence, failure.frame, results), 480) for results in (run.folder, None)]
     except FollowspotError as error:
         return missing(f"{caption}: {error}")
-    sheet = contact_sheet(both, columns=2)
+    sheet = beside(both)
     files[f"pictures/failure-{slug(run.name)}-{slug(row.sequence)}-{slug(row.object)}-{failure.frame}.webp"] = webp(sheet)
     return photo(sheet, caption)
