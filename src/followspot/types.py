@@ -146,7 +146,7 @@ class TrackedObject:
     name: str
     kind: Kind
     mask_id: int | None
-    """The object's id in the id map; None for objects that are not masks."""
+    """The object's id in the id map; None for objects of which no pixels are told."""
     box: tuple[float, float, float, float] | None
     """``xyxy`` in pixels: the box itself, or the extent of a mask; None where nothing is left of it."""
     points: tuple[TrackedPoint, ...]
@@ -155,6 +155,8 @@ class TrackedObject:
     """In [0, 1]: the expected overlap (masks, boxes, maps) or probability of being on the spot (points); None if not asked for."""
     lost: bool
     """True where the object is gone or the confidence says so."""
+    polygon: tuple[tuple[float, float], ...] | None = None
+    """Corners of a tighter outline than `box`, edges in pixels: the rotated box of an online tracker; None where only `box` is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +167,7 @@ class TrackedFrame:
     name: str
     time_seconds: float
     masks: NDArray[np.uint8] | None
-    """``(H, W)`` id map of the source's size; None when no object is a mask (or when read back without masks)."""
+    """``(H, W)`` id map of the source's size; None when no object has pixels (or when read back without masks)."""
     maps: NDArray[np.float32] | None
     """``(L, H, W)`` soft maps in the order of the objects of kind ``"map"``; None without any."""
     objects: tuple[TrackedObject, ...]

@@ -66,9 +66,7 @@ def test_f121_the_way_back_is_exact(left, top, side, box, pixels):
     window = Window(left=left, top=top, side=side)
     there = window.to_image(np.array(box), pixels=pixels)
     np.testing.assert_allclose(window.to_crop(there, pixels=pixels), box, atol=1e-7 * pixels)
-    part = window.part(box[0], box[1], 10, pixels=pixels)
-    np.testing.assert_allclose((part.left, part.top), there[:2], atol=1e-9)
-    assert part.side == pytest.approx(10 * side / pixels)
+    np.testing.assert_allclose(window.to_crop(window.box, pixels=pixels), [0, 0, pixels, pixels], atol=1e-7 * pixels)
 
 
 def test_f121_a_mask_that_was_cut_comes_back_where_it_was():
@@ -77,29 +75,28 @@ def test_f121_a_mask_that_was_cut_comes_back_where_it_was():
     window = Window.around(38, 24, 61)
     crop = cut(mask, window, pixels=255, fill=np.zeros(3))[:, :, 0].astype(np.float32)
     whole = np.zeros((50, 70), np.float32)
-    patch = put_back(crop, window, (50, 70))
+    patch = put_back(crop, window.box, (50, 70))
     whole[patch.area] = patch.values
     np.testing.assert_array_equal(whole > 100, mask[:, :, 0] > 0)
 
 
 def test_f121_values_come_back_between_pixels_as_the_formula_says():
     """A plane is what bilinear interpolation keeps; its value at the centre of each pixel is known."""
-    window = Window(left=3.3, top=-2.6, side=21.7)
-    steps = (np.arange(63) + 0.5) * window.side / 63
-    plane = (2 * (window.left + steps)[None] + 3 * (window.top + steps)[:, None]).astype(np.float32)
-    patch = put_back(plane, window, (30, 40))
-    rows, columns = np.mgrid[patch.area]
-    inside = (columns + 0.5 > 4) & (columns + 0.5 < 24) & (rows + 0.5 < 18.5)
-    np.testing.assert_allclose(patch.values[inside], (2 * (columns + 0.5) + 3 * (rows + 0.5))[inside], atol=0.06)
+    box = np.array([3.3, -2.6, 25.0, 18.6])
+    columns, rows = 3.3 + (np.arange(63) + 0.5) * 21.7 / 63, -2.6 + (np.arange(50) + 0.5) * 21.2 / 50
+    patch = put_back((2 * columns[None] + 3 * rows[:, None]).astype(np.float32), box, (30, 40))
+    rows, columns = np.mgrid[patch.area] + 0.5
+    inside = (columns > 4) & (columns < 24) & (rows < 18)
+    np.testing.assert_allclose(patch.values[inside], (2 * columns + 3 * rows)[inside], atol=0.06)
     assert inside.sum() > 300
 
 
-def test_put_back_fills_no_more_than_the_window():
-    patch = put_back(np.ones((4, 4), np.float32), Window(left=-2, top=3, side=8), (8, 9))
+def test_put_back_fills_no_more_than_the_box():
+    patch = put_back(np.ones((4, 4), np.float32), np.array([-2.0, 3, 6, 11]), (8, 9))
     assert patch.area == (slice(3, 8), slice(0, 7))
     np.testing.assert_allclose(patch.values[2:, :3], 1)
     assert patch.values[:, 6].max() < 0.5
-    assert put_back(np.ones((4, 4), np.float32), Window(left=100, top=0, side=8), (8, 9)).values.size == 0
+    assert put_back(np.ones((4, 4), np.float32), np.array([100.0, 0, 108, 8]), (8, 9)).values.size == 0
 
 
 def test_huge_windows_need_no_huge_memory():

@@ -54,6 +54,11 @@ class Window:
         if not (math.isfinite(self.left + self.top + self.side) and self.side > 0):
             raise SettingError(f"a window at {self.left:g},{self.top:g} with side {self.side:g} is none; its side must be above 0")
 
+    @property
+    def box(self) -> Floats:
+        """``(4,)`` xyxy."""
+        return np.array([self.left, self.top, self.left + self.side, self.top + self.side])
+
     @classmethod
     def around(cls, x: float, y: float, side: float) -> "Window":
         """The window of whole pixels nearest to a centre and a side; scaled by 1 it shows the very pixels.
@@ -65,18 +70,6 @@ class Window:
         """
         whole = max(1, math.floor(side + 0.5))
         return cls(left=math.floor(x - whole / 2 + 0.5), top=math.floor(y - whole / 2 + 0.5), side=whole)
-
-    def part(self, left: float, top: float, side: float, *, pixels: int) -> "Window":
-        """A square of this window's crop, as a window of the image.
-
-        Args:
-            left: in pixels of the crop.
-            top: in pixels of the crop.
-            side: in pixels of the crop.
-            pixels: side of the crop.
-        """
-        scale = self.side / pixels
-        return Window(left=self.left + left * scale, top=self.top + top * scale, side=side * scale)
 
     def to_image(self, boxes: Floats, *, pixels: int) -> Floats:
         """Boxes of the crop in pixels of the image.
@@ -144,26 +137,26 @@ def cut(image: Image, window: Window, *, pixels: int, fill: Floats) -> Image:
     return np.asarray(cv2.resize(shown, (pixels, pixels), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def put_back(values: Values, window: Window, size: tuple[int, int]) -> Patch:
-    """Values of a crop at the pixels of the image that it shows, bilinearly.
+def put_back(values: Values, box: Floats, size: tuple[int, int]) -> Patch:
+    """Values of a part of an image at its pixels, bilinearly.
 
     Args:
-        values: ``(m, m)``.
-        window: what the values are of.
+        values: ``(m, n)``.
+        box: ``(4,)`` xyxy in the image: what the values are of.
         size: ``(H, W)`` of the image.
 
     Returns:
-        The pixels of the image that the window touches; half a value beyond its border they have faded to 0.
+        The pixels of the image that the box touches; half a value beyond its border they have faded to 0.
     """
-    (top, bottom), (left, right) = (
-        _overlap(math.floor(start), math.ceil(window.side) + 1, length) for start, length in ((window.top, size[0]), (window.left, size[1]))
+    (left, right), (top, bottom) = (
+        _overlap(math.floor(box[axis]), math.ceil(box[axis + 2] - box[axis]) + 1, size[1 - axis]) for axis in (0, 1)
     )
     if top == bottom or left == right:
         return Patch(top=top, left=left, values=np.zeros((0, 0), np.float32))
-    scale = len(values) / window.side
+    scale = np.array(values.shape[::-1]) / (box[2:] - box[:2])
     # From centres of pixels of the patch to centres of values.
-    x, y = ((0.5 + first - start) * scale - 0.5 for first, start in ((left, window.left), (top, window.top)))
-    back = np.array([[scale, 0, x], [0, scale, y]])
+    shift = (np.array([left, top]) + 0.5 - box[:2]) * scale - 0.5
+    back = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     patch = cv2.warpAffine(values, back, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     return Patch(top=top, left=left, values=np.asarray(patch, np.float32))
