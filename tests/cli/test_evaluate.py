@@ -231,6 +231,8 @@ def test_f112_one_table_of_all_that_are_compared(davis, videos, followspot, tmp_
         ("evaluate davis --tracker descriptor@crww", ['unknown preset "crww"; did you mean "crw"']),
         ("evaluate davis --tracker descripter", ['did you mean "descriptor"']),
         ("evaluate davis --tracker identity --processes 0", ["processes is 0, expected at least 1"]),
+        ("evaluate davis --tracker identity --workers 0", ["workers is 0, expected at least 1"]),
+        ("score davis nowhere", ["nowhere is no folder of results; check the path"]),
         ("compare davis --trackers , --out o", ["there is no tracker to compare"]),
         ("compare davis --trackers identity,identiy --out o", ['did you mean "identity"']),
         ("compare davis --trackers identity,identity --out o", ['two trackers would be called "identity"']),
@@ -253,3 +255,4 @@ def test_the_table_is_printed_although_a_tracker_fails(davis, followspot, tmp_pa
 
 def test_a_benchmark_that_needs_no_data_asks_for_none(followspot):
     assert followspot("evaluate", "synthetic", "--tracker", "identity", "--processes", "0").refuses("processes is 0")
+    assert followspot("evaluate", "synthetic", "--tracker", "identity", "--workers", "0").refuses("workers is 0")

@@ -36,7 +36,7 @@ def test_f111_recolor(folder, tmp_path, followspot):
     [
         (["--colors", "a.png", "--colors", "b.png"], "give each frame once"),
         (["--at", "3"], "--at"),
-        (["--colors", "absent.png"], "absent.png"),
+        (["--colors", "absent.png"], "absent.png does not exist; check the path"),
         ([], "--colors"),
     ],
 )

@@ -38,8 +38,7 @@ def score_each(
     Raises:
         SettingError: ``workers`` is below 1, or they could not start.
     """
-    if workers is not None and workers < 1:
-        raise SettingError(f"workers is {workers}, expected at least 1; leave it out to use every core")
+    require_workers(workers)
     count = min(workers or cores(), len(tasks))
     found = _serially(work, tasks) if count <= 1 else _in_parallel(work, tasks, count, sizes)
     results: dict[int, Result] = {}
@@ -48,6 +47,16 @@ def score_each(
         if progress is not None:
             progress(len(results), len(tasks))
     return [results[index] for index in range(len(tasks))]
+
+
+def require_workers(workers: int | None) -> None:
+    """Checks a number of processes that score.
+
+    Raises:
+        SettingError: it is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise SettingError(f"workers is {workers}, expected at least 1; leave it out to use every core")
 
 
 def cores() -> int:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from followspot.benchmarks.registry import NAMES, find_entry, open_benchmark
 from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, usable_device
 from followspot.cli.progress import Stages
-from followspot.errors import SettingError
+from followspot.errors import DatasetError, SettingError
 
 if TYPE_CHECKING:
     from followspot.benchmarks.base import Benchmark
@@ -93,6 +93,8 @@ def score(
             done = run(opened, spec, out or _default_folder(benchmark, opened, spec), data=data, workers=workers, show=progress)
         _tell(done)
         return
+    if not results.is_dir():
+        raise DatasetError(f"{results} is no folder of results; check the path, or make one with followspot evaluate {benchmark}")
     with Stages("sequences") as progress:
         report = opened.score(results, workers=workers, progress=lambda finished, total: progress("scoring", finished, total))
     folder = out if out is not None else _folder_of_scores(benchmark, opened, results)

@@ -33,6 +33,7 @@ def recolor(
         out: Video (.mp4, .mov, .mkv) or folder of PNG pictures; default NAME-recolored.mp4.
         both_ways: Also carry colours to the frames before them.
     """
+    from followspot.io.files import missing_file
     from followspot.io.images import read_image
     from followspot.io.video import open_video
     from followspot.jobs.recolor import recolored, write_recolored
@@ -43,6 +44,9 @@ def recolor(
     frames = [frame or 0 for _, frame in given]
     if len(set(frames)) < len(frames):
         raise AnnotationError(f"--colors for frames {sorted(frames)}: give each frame once; say which it is by --at")
+    for path, _ in given:
+        if wrong := missing_file(Path(path)):
+            raise AnnotationError(f"--colors {wrong}")
     with open_video(source) as video, Stages() as progress:
         images = {frame or 0: read_image(Path(path)) for path, frame in given}
         tracker = build_tracker(encoder, propagation, confidence=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from followspot.benchmarks.base import Benchmark, OnFrame, Submission
+from followspot.benchmarks.parallel import require_workers
 from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError, FollowspotError, OutputError, SettingError
 from followspot.jobs.confidences import CONFIDENCE, begin_recording, save_beside_overlap, save_recording
@@ -97,10 +98,11 @@ def evaluate(
     Raises:
         OutputError: the folder holds results of other settings, or cannot be written.
         DatasetError: sequences could not be run, or results cannot be scored.
-        SettingError: there is no process to run them.
+        SettingError: there is no process to run or to score them.
     """
     if processes < 1:
         raise SettingError(f"processes is {processes}, expected at least 1")
+    require_workers(workers)  # now, not after an hour of tracking
     folder = ResultsFolder(Path(out), run_settings(benchmark, data, spec.settings()))
     todo = incomplete(benchmark, folder, files=(CONFIDENCE,) if spec.confidence else ())
     tally = Tally(sum(map(benchmark.length, todo)), show)
