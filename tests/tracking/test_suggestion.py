@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from followspot.tracking.suggestion import REACH, SURE_ENOUGH, suggest
+from followspot.tracking.suggestion import HELP, REACH, SURE_ENOUGH, mended, suggest
 from followspot.types import TrackedFrame, TrackedObject
 
 
@@ -109,3 +109,43 @@ def test_frames_without_objects_do_not_count():
 def test_it_reads_any_iterable_once():
     row = np.full(30, 0.3)
     assert suggest(iter(frames(row))) == suggest(frames(row))
+
+
+@pytest.mark.parametrize("marks", [[], [0], [0, 40], [7, 25, 49], list(range(50))])
+def test_what_an_annotation_mends_is_the_formula(marks):
+    doubt = np.random.default_rng(len(marks)).random(50)
+    expected = []
+    for c in range(50):
+        total = 0.0
+        for t in range(50):
+            if abs(t - c) < min(abs(t - m) for m in marks or [0]):
+                total += doubt[t] * np.exp(-abs(t - c) / HELP)
+        expected.append(total)
+    np.testing.assert_allclose(mended(doubt, np.array(marks, np.intp)), expected)
+
+
+def test_far_frames_do_not_matter():
+    """A long video costs time that grows with its length, not with the square of it; nothing is lost by that."""
+    doubt = np.random.default_rng(3).random(700)
+    frames = np.arange(700)
+    expected = [(doubt * np.exp(-np.abs(frames - c) / HELP) * (np.abs(frames - c) < frames)).sum() for c in frames]
+    np.testing.assert_allclose(mended(doubt, np.zeros(1, np.intp)), expected, atol=0.01)
+
+
+def test_a_track_that_drifts_to_the_end_is_corrected_before_the_end():
+    """The last frame is the least sure, but nothing comes after it that could be mended."""
+    found = suggest(frames(np.linspace(1, 0.4, 61)), annotated=[0]).index
+    assert 30 < found < 55
+
+
+def test_the_half_that_has_an_annotation_is_left_alone():
+    row = np.full(100, 0.4)
+    assert 60 < suggest(frames(row), annotated=[0, 10, 20, 30, 40, 50]).index < 95
+    assert 5 < suggest(frames(row), annotated=[50, 60, 70, 80, 90]).index < 40
+
+
+def test_a_stretch_is_annotated_though_all_is_sure_enough_elsewhere():
+    row = np.full(60, 0.9)
+    assert suggest(frames(row)) is None
+    assert suggest(frames(row), sure_enough=1.0) is not None
+    assert suggest(frames(np.ones(60)), sure_enough=1.0) is None

@@ -38,6 +38,7 @@ experiment = App(name="experiment", help="Questions about learning to track, eac
 experiment.command("followspot.cli.experiment:same_colour", name="same-colour", help="How often are two objects of one colour confused?")
 experiment.command("followspot.cli.experiment:colour_classes", name="colour-classes", help="Classes of colours, or colours themselves?")
 experiment.command("followspot.cli.experiment:supervision", name="supervision", help="Supervised or self-supervised features?")
+experiment.command("followspot.cli.suggestion:suggestion", name="suggestion", help="Is the suggested frame the one to annotate?")
 app.command(experiment)
 app.command("followspot.cli.trax:trax", name="trax", help="Let vot-toolkit or another TraX client drive a tracker.")
 
