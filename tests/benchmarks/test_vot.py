@@ -1,6 +1,7 @@
 """VOT as a benchmark: resets (F144), files (F146), rows by video (F151)."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,6 +207,10 @@ def test_a_mask_answers_with_the_smallest_turned_rectangle():
     assert sides == pytest.approx([18 / 2**0.5] * 2 + [42 / 2**0.5] * 2, rel=0.02)
     assert corners.mean(0) == pytest.approx([40.5, 30.5], abs=0.1)
     assert answer_region(TrackedFrame(index=1, name="1", time_seconds=0, masks=None, maps=None, objects=())) is None
+    # A rotated box is an answer by itself; without one, a box is what it says, whatever pixels are told besides.
+    turned = replace(found, kind="box", polygon=((1.0, 2.0), (9.0, 2.5), (8.5, 7.0), (0.5, 6.5)))
+    assert answer_region(replace(answer, objects=(turned,))).tolist() == [1, 2, 9, 2.5, 8.5, 7, 0.5, 6.5]
+    assert answer_region(replace(answer, objects=(replace(turned, polygon=None),))).tolist() == [26, 16, 28, 28]
 
 
 def test_pictures(vot, tmp_path):

@@ -19,8 +19,10 @@ def frame_of(*objects, index=0, name="00000", time=0.0, masks=None):
     return TrackedFrame(index=index, name=name, time_seconds=time, masks=masks, maps=None, objects=tuple(objects))
 
 
-def thing(name="cat", kind="mask", mask_id=1, box=(1.0, 2.0, 3.5, 4.25), points=(), confidence=0.5, lost=False):
-    return TrackedObject(name=name, kind=kind, mask_id=mask_id, box=box, points=tuple(points), confidence=confidence, lost=lost)
+def thing(name="cat", kind="mask", mask_id=1, box=(1.0, 2.0, 3.5, 4.25), points=(), confidence=0.5, lost=False, polygon=None):
+    return TrackedObject(
+        name=name, kind=kind, mask_id=mask_id, box=box, points=tuple(points), confidence=confidence, lost=lost, polygon=polygon
+    )
 
 
 def spot(name="nose", x=1.0, y=2.0, confidence=0.25, lost=False):
@@ -39,6 +41,7 @@ objects = st.builds(
     st.lists(points, max_size=2),
     st.none() | floats,
     st.booleans(),
+    st.none() | st.lists(st.tuples(floats, floats), min_size=4, max_size=4).map(tuple),
 )
 frames = st.lists(
     st.builds(lambda objects, index, name, time: frame_of(*objects, index=index, name=name, time=time), st.lists(objects, max_size=3),

@@ -1,5 +1,7 @@
 """Overlays: what is tracked shows, in its own colour, and nothing else changes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,13 @@ def test_boxes_are_drawn_on_their_edges():
     for at in ((40, 60), (99, 60), (70, 89)):
         assert towards(picture, at, colour_of(0)) > 0.5
     assert (picture[50:70, 50:90] == 90).all()
+
+
+def test_a_rotated_box_is_drawn_instead_of_the_upright_one():
+    turned = replace(thing("box", box=(40, 30, 120, 90)), polygon=((80.0, 30.0), (120.0, 60.0), (80.0, 90.0), (40.0, 60.0)))
+    picture = draw(GREY, frame(turned))
+    assert towards(picture, (60, 44), colour_of(0)) > 0.5
+    assert (picture[31, 100:125] == 90).all()
 
 
 def test_lost_boxes_are_dashed():

@@ -39,7 +39,7 @@ def start_box(region: Region) -> Boxes:
 
 
 def answer_region(answer: TrackedFrame) -> Region | None:
-    """What a tracker says, as a region: its box, or the smallest rectangle, turned as it may be, around its mask.
+    """What a tracker says, as a region: its rotated box, or the smallest rectangle, turned as it may be, around its mask, or its box.
 
     Args:
         answer: for a frame; its first object counts.
@@ -50,7 +50,10 @@ def answer_region(answer: TrackedFrame) -> Region | None:
     found = next(iter(answer.objects), None)
     if found is None or found.box is None:
         return None
-    if found.mask_id is not None and answer.masks is not None:
+    if found.polygon is not None:
+        return np.array(found.polygon, np.float64).ravel()
+    # Of an object that is a box, pixels are told besides; few of them say less than the box does.
+    if found.kind == "mask" and answer.masks is not None:
         rows, columns = np.nonzero(answer.masks == found.mask_id)
         if rows.size:
             # The outline of pixels, not of their centres: a mask of one pixel has an area.

@@ -207,7 +207,7 @@ def _object_to_dict(entry: TrackedObject) -> dict[str, Any]:
         ],
         "confidence": _number(entry.confidence),
         "lost": bool(entry.lost),
-    }
+    } | ({} if entry.polygon is None else {"polygon": [[_number(x), _number(y)] for x, y in entry.polygon]})
 
 
 def _object_from_dict(fields: Mapping[str, Any]) -> TrackedObject:
@@ -230,8 +230,9 @@ def _object_from_dict(fields: Mapping[str, Any]) -> TrackedObject:
     )
     mask_id = None if fields["mask_id"] is None else int(fields["mask_id"])
     confidence = _number(fields["confidence"])
-    name = _text(fields["name"])
-    return TrackedObject(name=name, kind=kind, mask_id=mask_id, box=box, points=points, confidence=confidence, lost=bool(fields["lost"]))
+    name, lost = _text(fields["name"]), bool(fields["lost"])
+    polygon = tuple((_float(x), _float(y)) for x, y in fields["polygon"]) if "polygon" in fields else None
+    return TrackedObject(name=name, kind=kind, mask_id=mask_id, box=box, points=points, confidence=confidence, lost=lost, polygon=polygon)
 
 
 def _csv_rows(entry: TrackedObject) -> Iterator[list[str]]:

@@ -153,9 +153,9 @@ def _draw_shape(canvas: Picture, thing: TrackedObject, tracked: TrackedFrame, *,
     if thing.kind == "mask" and thing.mask_id is not None and tracked.masks is not None:
         _draw_contour(canvas, tracked.masks, thing, colour=colour, line=line)
     elif thing.kind == "box" and thing.box is not None:
-        x1, y1, x2, y2 = (edge - 0.5 for edge in thing.box)
-        corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)])
-        _draw_outline(canvas, corners, colour=colour, line=line + 1, dashed=thing.lost)
+        x1, y1, x2, y2 = thing.box
+        corners = np.array(((x1, y1), (x2, y1), (x2, y2), (x1, y2)) if thing.polygon is None else thing.polygon)
+        _draw_outline(canvas, corners - 0.5, colour=colour, line=line + 1, dashed=thing.lost)
     elif thing.kind == "keypoints":
         draw_skeleton(canvas, thing.points, limbs, colour=colour, thickness=line + 1)
     elif thing.kind == "point":
