@@ -75,7 +75,7 @@ def test_unknown_measures_are_named(report, info):
         by_attribute(report, read_attributes(info), measure="PCK")
 
 
-def test_sixteen_attributes_and_where_their_file_lies(info):
+def test_f023_sixteen_attributes_and_where_their_file_lies(info):
     assert len(ATTRIBUTES) == 16
     assert find_attributes(info.parent) == info
     assert find_attributes(info.parent / "nowhere") is None

@@ -324,7 +324,7 @@ def test_names_and_protocols_that_do_not_exist(davis_folder):
         DavisBenchmark(davis_folder, protocol="strict")
 
 
-def test_equals_vos_benchmark_on_several_objects(val, results, davis_folder):
+def test_f140_equals_vos_benchmark_on_several_objects(val, results, davis_folder):
     assert_equals_vos_benchmark(val.score(results, workers=1), davis_folder / "Annotations/480p", results)
 
 

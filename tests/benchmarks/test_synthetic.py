@@ -126,7 +126,7 @@ def test_a_tracker_is_told_the_first_frame_only(tmp_path, protocol, kind):
     assert all(isinstance(annotation, kind) for annotation in tracker.given[0])
 
 
-def test_our_tracker_runs_it_and_beats_standing_still(tmp_path):
+def test_f176_our_tracker_runs_it_and_beats_standing_still(tmp_path):
     benchmark = one_clip("masks", split="easy")
     sequence = benchmark.sequence_names[0]
     tracker = PropagationTracker("descriptor", replace(PRESETS["default"], resolution=Resolution(pixels=120)), confidence=False)

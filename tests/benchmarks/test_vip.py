@@ -49,7 +49,7 @@ def run(benchmark, folder):
     return folder
 
 
-def test_twenty_classes_in_the_order_of_their_numbers():
+def test_f028_twenty_classes_in_the_order_of_their_numbers():
     assert len(CLASSES) == len(set(CLASSES)) == 20
     assert [CLASSES[i] for i in (0, 13, 19)] == ["background", "face", "right-shoe"]
 

@@ -73,7 +73,7 @@ def test_importing_the_package_imports_nothing_heavy(fresh_process):
         ("score davis nowhere --data nowhere", ["nowhere"]),
     ],
 )
-def test_mistypes_are_one_line_with_the_nearest_right_thing(followspot, line, parts, tmp_path, monkeypatch):
+def test_f170_mistypes_are_one_line_with_the_nearest_right_thing(followspot, line, parts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "40")  # a narrow terminal does not break the line
     said = followspot(*line.split())
@@ -131,6 +131,21 @@ def test_help_lists_the_commands(followspot, line, words):
     said = followspot(*line.split())
     assert said.code == 0
     assert all(word in said.out for word in words)
+
+
+def commands(group, path=()):
+    for name in group:
+        if not name.startswith("-"):
+            yield (*path, name)
+            yield from commands(group[name], (*path, name))
+
+
+@pytest.mark.parametrize("path", list(commands(front.app)), ids=" ".join)
+def test_f170_every_command_explains_itself(followspot, path):
+    said = followspot(*path, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert f"Usage: followspot {' '.join(path)}" in said.out
+    assert len(said.out.split()) > 20
 
 
 def test_the_help_of_track_has_every_option(fresh_process, monkeypatch):

@@ -46,7 +46,7 @@ def put_list(root, name, text):
     path.write_text(text)
 
 
-def test_reads_a_2017_split_in_the_order_of_the_list(davis):
+def test_f023_reads_a_2017_split_in_the_order_of_the_list(davis):
     dataset = DavisDataset(davis)
     assert (dataset.name, dataset.year, len(dataset)) == ("DAVIS 2017", "2017", 2)
     assert [sequence.name for sequence in dataset.sequences] == ["dog", "cat"]
@@ -58,7 +58,7 @@ def test_reads_a_2017_split_in_the_order_of_the_list(davis):
     assert cat.image_size(0) == (12, 16)
 
 
-def test_ids_are_indices_and_void_is_background(davis):
+def test_f023_ids_are_indices_and_void_is_background(davis):
     cat = DavisDataset(davis)["cat"]
     assert cat.object_ids == (1, 3)
     np.testing.assert_array_equal(cat.read_mask(1), blocks(1, 3, 0))

@@ -56,7 +56,7 @@ def stop_at(stage, done):
     return progress
 
 
-def test_everything_is_on_disk(whole, truth, contents):
+def test_f160_everything_is_on_disk(whole, truth, contents):
     files = contents(whole)
     names = {f"masks/{i:05d}.png" for i in range(20)} | {f"maps/{i:05d}.npy" for i in range(20)}
     assert set(files) == names | {"tracks.json", "tracks.csv", "overlay.mp4"}

@@ -48,7 +48,7 @@ def test_agrees_with_all_pairs_of_outline_pixels_on_noise(pair):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_agrees_with_all_pairs_of_outline_pixels_on_blobs(seed):
+def test_f140_agrees_with_all_pairs_of_outline_pixels_on_blobs(seed):
     random = np.random.default_rng(seed)
     height, width = random.integers(60, 200, 2)
     field = ndimage.gaussian_filter(random.standard_normal((2, height, width)), (0, 9, 9))

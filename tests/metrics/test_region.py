@@ -21,7 +21,7 @@ MASKS = hnp.arrays(np.bool_, (2, 2, 3, 5))
 
 @settings(deadline=None, max_examples=60)
 @given(MASKS)
-def test_agrees_with_counting_pixels(pair):
+def test_f140_agrees_with_counting_pixels(pair):
     expected = [slow_j(p, g) for p, g in zip(*pair, strict=True)]
     np.testing.assert_allclose(region_similarity(*pair), expected, atol=1e-12)
 

@@ -28,7 +28,7 @@ EDGES = {
 
 
 @pytest.mark.parametrize("frames", EDGES)
-def test_decay_uses_the_official_quarters_inclusive_at_both_ends(frames):
+def test_f140_decay_uses_the_official_quarters_inclusive_at_both_ends(frames):
     values = np.random.default_rng(frames).random(frames)
     edges = EDGES[frames]
     first = [values[i] for i in range(edges[0], edges[1] + 1)]
@@ -37,14 +37,14 @@ def test_decay_uses_the_official_quarters_inclusive_at_both_ends(frames):
     assert summarize(values).decay == pytest.approx(expected, abs=1e-12)
 
 
-def test_decay_is_right_beyond_256_frames():
+def test_f142_decay_is_right_beyond_256_frames():
     # Edges kept in one byte, as in davis2017-evaluation, would wrap around in both lengths.
     for frames in (300, 1200):
         values = np.where(np.arange(frames) < frames // 2, 1.0, 0.25)
         assert summarize(values).decay == pytest.approx(0.75)
 
 
-def test_recall_is_strict():
+def test_f140_recall_is_strict():
     assert summarize(np.array([0.5, 0.5, 0.500001, 0.0])).recall == 0.25
 
 

@@ -83,7 +83,7 @@ def random_scene(*, channels=8, height=7, width=9, count=3, references=1, ring=2
 
 @settings(deadline=None, max_examples=150)
 @given(scene=scenes(), affinity=affinities())
-def test_agrees_with_brute_force(scene, affinity):
+def test_f104_agrees_with_brute_force(scene, affinity):
     query, references, ring, tile = scene
     bank = filled(references, ring)
     labels, entropy, gap = brute_force(query, references, ring, affinity)
@@ -354,7 +354,7 @@ def test_clear_ring_keeps_references():
 
 
 @pytest.mark.parametrize("top_k", [None, 3])
-def test_tiles_shrink_and_masks_are_forgotten_to_fit_the_memory(monkeypatch, top_k):
+def test_f109_tiles_shrink_and_masks_are_forgotten_to_fit_the_memory(monkeypatch, top_k):
     query, references, ring = random_scene()
     bank, affinity = filled(references, ring), Affinity(top_k=top_k, radius=2, radius_first=None)
     plain = propagate(query, bank, affinity).labels

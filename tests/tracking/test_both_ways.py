@@ -26,7 +26,7 @@ def run(tracker, video, annotations, **options):
     return [answer for _, answer in follow(tracker, video, annotations, **options)]
 
 
-def test_first_frame_only_is_the_plain_stream(tracker, video, shift):
+def test_f110_first_frame_only_is_the_plain_stream(tracker, video, shift):
     given = {0: [Masks(ids=shift.mask(0))]}
     there = run(tracker, video, given)
     again = list(tracker.stream(shift.frames(), given))

@@ -32,6 +32,12 @@ def box_of(answer, name="b"):
     return np.array(next(o.box for o in answer.objects if o.name == name))
 
 
+def overlap(one, other):
+    width, height = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared)
+
+
 def test_a_box_is_one_coverage_and_its_frame(books):
     xyxy = np.array([[4.0, 4, 20, 20], [40.0, 8, 60, 30]])
     maps = books.admit([Boxes(xyxy=xyxy, names=("a", "b")), Points(xy=np.array([[3.0, 3]]), names=("c",))])
@@ -75,11 +81,12 @@ def test_redraw_touches_nothing_but_frames(books):
 
 
 @pytest.mark.parametrize("recursion", ["soft", "hard"])
-def test_a_box_moves_with_what_is_in_it(encoder, shift, recursion, native):
+def test_f102_a_box_moves_with_what_is_in_it(encoder, shift, recursion, native):
     tracker = PropagationTracker(encoder, replace(native, recursion=recursion))
     answers = list(tracker.stream(shift.frames(), {0: [Boxes(xyxy=shift.box(0), names=("b",))]}))
     for t, answer in enumerate(answers):
         assert np.abs(box_of(answer) - shift.box(t)[0]).max() < 1
+        assert overlap(box_of(answer), shift.box(t)[0]) > 0.8
     assert answers[-1].objects[0].confidence > 0.5
 
 

@@ -161,7 +161,7 @@ def test_state_goes_on_bit_for_bit(encoder, shift, native):
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_tracks(encoder, shift, name):
+def test_f105_every_preset_tracks_and_a_class_may_vanish(encoder, shift, name):
     preset = replace(PRESETS[name], resolution=Resolution(mode="native"))
     tracker = PropagationTracker(encoder, preset)
     ids = shift.mask(0)
@@ -172,7 +172,7 @@ def test_every_preset_tracks(encoder, shift, name):
         assert iou(answers[3].masks == 1, shift.mask(3) == 1) > 0.6
 
 
-def test_presets_have_the_published_values():
+def test_f106_presets_have_the_published_values():
     table = {
         name: (p.context_frames, p.affinity.top_k, p.affinity.radius, p.affinity.radius_first, round(p.affinity.temperature, 4))
         for name, p in PRESETS.items()
@@ -199,7 +199,7 @@ def test_hard_recursion_remembers_the_decoded_answer(encoder, shift, native):
     assert iou(answer.masks == 1, shift.mask(1) == 1) > 0.7
 
 
-def test_255_masks(encoder, native):
+def test_f108_255_masks(encoder, native):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (64, 68, 3), dtype=np.uint8)
     ids = np.zeros((64, 68), np.uint8)
