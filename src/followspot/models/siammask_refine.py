@@ -8,9 +8,10 @@ strides 8, 4 and 2, each followed by nearest upsampling and a 3x3 convolution: 1
 from collections.abc import Sequence
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from followspot.ops.regions import cut_windows
 
 SIDE: Final = 127
 """Pixels a side of a refined mask, one for one in the search crop."""
@@ -66,16 +67,7 @@ def side_windows(side: Tensor, positions: Tensor, *, level: int) -> Tensor:
     Returns:
         ``(N, C, s, s)``, s = 61, 31 or 15; zeros beyond the crop.
     """
-    pad, size, step = _PADDINGS[level], _WINDOWS[level], _STEPS[level]
-    padded = functional.pad(side, (pad,) * 4)
-    if len(positions) == 0:
-        return side.new_zeros(0, side.shape[1], size, size)
-    return torch.stack(
-        [
-            padded[sample, :, step * row : step * row + size, step * column : step * column + size]
-            for sample, row, column in positions.tolist()
-        ]
-    )
+    return cut_windows(side, positions, size=_WINDOWS[level], step=_STEPS[level], padding=_PADDINGS[level])
 
 
 def _two(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

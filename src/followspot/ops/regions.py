@@ -1,4 +1,4 @@
-"""Boxes cut out of feature maps to one size, differentiably, each from the map of its own image."""
+"""Boxes and windows cut out of feature maps, differentiably, each from the map of its own image."""
 
 import torch
 from torch import Tensor
@@ -45,6 +45,29 @@ def pool_regions(maps: Tensor, boxes: Tensor, samples: Tensor, *, size: int, str
         pooled = torch.cat([pooled, found.view(maps.shape[1], -1, size, size).transpose(0, 1)])
         order.append(mine)
     return pooled[torch.cat(order).argsort()] if order else pooled
+
+
+def cut_windows(maps: Tensor, positions: Tensor, *, size: int, step: int, padding: int) -> Tensor:
+    """Cut out the windows of some places of a grid; those of all places are an unfold.
+
+    Args:
+        maps: ``(B, C, h, w)``.
+        positions: ``(N, 3)`` int: sample, row and column of each place.
+        size: cells a side of a window.
+        step: cells between the windows of neighbouring places.
+        padding: zeros put around the maps; the window of place (0, 0) begins with them.
+
+    Returns:
+        ``(N, C, size, size)``.
+
+    >>> cut_windows(torch.arange(9.0).view(1, 1, 3, 3), torch.tensor([[0, 0, 1]]), size=2, step=1, padding=0).tolist()
+    [[[[1.0, 2.0], [4.0, 5.0]]]]
+    """
+    if len(positions) == 0:
+        return maps.new_zeros(0, maps.shape[1], size, size)
+    padded = functional.pad(maps, (padding,) * 4)
+    starts = ((sample, step * row, step * column) for sample, row, column in positions.tolist())
+    return torch.stack([padded[sample, :, top : top + size, left : left + size] for sample, top, left in starts])
 
 
 def _places(boxes: Tensor, *, size: int, stride: float, first: float, shape: tuple[int, int]) -> Tensor:
