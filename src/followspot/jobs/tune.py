@@ -245,10 +245,13 @@ def _write_best(search: Search, report: TuneReport, settings: Mapping[str, Value
 
     from followspot.tracking.preset_file import write_preset
     from followspot.tracking.presets import Preset
+    from followspot.tracking.siamese_settings import SiameseSettings, write_siamese_preset
 
     preset = getattr(search.tracker.with_settings(settings), "preset", None)
     if isinstance(preset, Preset):
         write_preset(search.out / "best.yaml", replace(preset, name="tuned", source=report.headline()))
+    elif isinstance(preset, SiameseSettings):
+        write_siamese_preset(search.out / "best.yaml", replace(preset, name="tuned", source=report.headline()))
     else:
         content = {"tracker": search.tracker.name, "source": report.headline(), **settings}
         write_atomic(search.out / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140))

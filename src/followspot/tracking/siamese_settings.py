@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
+import yaml
+
 from followspot.errors import SettingError
-from followspot.io.files import nearest
+from followspot.io.files import missing_file, nearest, write_atomic
 
 Output = Literal["rotated", "axis-aligned"]
 
@@ -144,6 +147,49 @@ def change_siamese(settings: SiameseSettings, values: Mapping[str, object]) -> S
 def describe_siamese(settings: SiameseSettings) -> dict[str, object]:
     """All settings but name and source, by name; `change_siamese` takes them back."""
     return {field.name: getattr(settings, field.name) for field in fields(settings) if field.name not in ("name", "source")}
+
+
+def write_siamese_preset(path: Path, settings: SiameseSettings) -> None:
+    """Save settings, one a line, with their name and source.
+
+    Args:
+        path: a file that ends in ``.yaml``.
+        settings: what to write.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    content = {"name": settings.name, "source": settings.source, **describe_siamese(settings)}
+    write_atomic(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140))
+
+
+def choose_siamese_preset(name_or_path: str) -> SiameseSettings:
+    """Settings by name, or from a file; what the file leaves out is as in ``vot``.
+
+    Args:
+        name_or_path: such as ``davis`` or ``out/best.yaml``.
+
+    Raises:
+        SettingError: there is none of that name, or the file is none.
+    """
+    if not name_or_path.endswith((".yaml", ".yml")):
+        return find_siamese_preset(name_or_path)
+    path = Path(name_or_path)
+    wrong = missing_file(path)
+    if wrong is not None:
+        raise SettingError(f"there is no preset file {path}: {wrong}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SettingError(f"{path} is not YAML ({' '.join(str(error).split())}); mend it") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"{path} is not a preset: expected settings by name, got {type(content).__name__}")
+    own = {str(key): value for key, value in content.items()}
+    name, source = (str(own.pop(key, path.stem)) for key in ("name", "source"))
+    try:
+        return replace(change_siamese(_VOT, own), name=name, source=source)
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
 
 
 def _read(name: str, value: object, *, like: object) -> object:
