@@ -9,7 +9,7 @@ from PIL import Image
 from followspot.benchmarks.otb import MEASURES, OtbBenchmark
 from followspot.benchmarks.registry import open_benchmark
 from followspot.datasets.otb import OtbDataset, format_boxes, parse_boxes
-from followspot.errors import DatasetError, SettingError
+from followspot.errors import DatasetError, SettingError, VideoError
 from followspot.tracking.identity import IdentityTracker
 
 FRAMES = 6
@@ -151,6 +151,12 @@ def test_incomplete_trees_are_named(otb, spoil, message):
     spoil(otb)
     with pytest.raises(DatasetError, match=message):
         OtbDataset(otb)
+
+
+def test_a_frame_of_another_size_is_named(otb, tmp_path):
+    Image.new("RGB", (9, 7)).save(otb / "Car/img/0003.jpg")
+    with pytest.raises(VideoError, match=r"0003\.jpg of Car is 9x7, the frames before it are 64x48; .*: resize or split it"):
+        OtbBenchmark(otb).run("Car", IdentityTracker(), tmp_path)
 
 
 def test_missing_folders_and_lists_are_named(otb, tmp_path):

@@ -160,3 +160,10 @@ def test_no_folder_and_no_such_sequence(vot, tmp_path):
     (vot / "ant/color/00000001.jpg").write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="cannot be read as an image"):
         VotDataset(vot, year="2018")["ant"].image_size()
+
+
+def test_a_frame_of_another_size_is_named(vot):
+    Image.new("RGB", (9, 7)).save(vot / "ant/color/00000002.jpg")
+    ant = VotDataset(vot, year="2018")["ant"]
+    with pytest.raises(DatasetError, match=r"00000002\.jpg is 9x7 but the first frame of ant is 40x30; unpack the sequence again"):
+        ant.read_frame(1)

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from followspot.datasets.frame_files import image_size
 from followspot.errors import AnnotationError, DatasetError
 from followspot.io.fields import as_list, as_mapping, as_numbers, as_text, load_json
 from followspot.io.files import nearest
@@ -57,9 +58,14 @@ class VotSequence:
 
         Raises:
             VideoError: the file is damaged.
+            DatasetError: it has another size than the first frame.
         """
-        path = self.image_files[index]
-        return Frame(image=read_image(path), index=index, time_seconds=index / self.fps, name=path.stem)
+        path, (height, width) = self.image_files[index], self.image_size()
+        image = read_image(path)
+        if image.shape[:2] != (height, width):
+            got = f"{image.shape[1]}x{image.shape[0]}"
+            raise DatasetError(f"{path} is {got} but the first frame of {self.name} is {width}x{height}; unpack the sequence again")
+        return Frame(image=image, index=index, time_seconds=index / self.fps, name=path.stem)
 
     def image_size(self) -> tuple[int, int]:
         """Height and width in pixels, from the header of the first frame.
@@ -67,13 +73,7 @@ class VotSequence:
         Raises:
             DatasetError: it is no image.
         """
-        from PIL import Image
-
-        try:
-            with Image.open(self.image_files[0]) as image:
-                return image.height, image.width
-        except OSError as error:
-            raise DatasetError(f"{self.image_files[0]} cannot be read as an image ({error}); unpack the frame again") from error
+        return image_size(self.image_files[0])
 
 
 class VotDataset:
