@@ -59,6 +59,15 @@ def test_gradients_of_maps_and_boxes(case):
     assert torch.autograd.gradcheck(lambda m, b: pool_regions(m, b, samples[:2], **SETTINGS), (maps, inside))
 
 
+def test_half_precision_rounds_values_but_no_places():
+    """Between columns that alternate, a place off by a share of a cell is off by that share in value."""
+    columns = (torch.arange(128) % 2).expand(1, 1, 2, 128).to(torch.bfloat16)
+    boxes = torch.tensor([[796.0, 8.0, 812.0, 12.0]])  # its middle is column 100
+    found = pool_regions(columns, boxes, torch.tensor([0]), size=1, stride=8, first=4)
+    assert found.dtype == torch.bfloat16
+    assert found.item() == pytest.approx(0, abs=0.01)
+
+
 def test_no_regions_and_wrong_ones(case):
     maps, boxes, samples = case
     assert pool_regions(maps, boxes[:0], samples[:0], **SETTINGS).shape == (0, 4, 5, 5)

@@ -34,15 +34,16 @@ def pool_regions(maps: Tensor, boxes: Tensor, samples: Tensor, *, size: int, str
     if len(samples) and (int(samples.min()) < 0 or int(samples.max()) >= len(maps)):
         raise SettingError(f"samples of regions are {samples.tolist()}, but there are {len(maps)} maps; count them from 0")
     grid = _places(boxes, size=size, stride=stride, first=first, shape=(maps.shape[2], maps.shape[3]))
+    # Coordinates keep their precision when maps are bfloat16, whose 8 bits cannot name a place.
+    exact = torch.promote_types(maps.dtype, grid.dtype)
     pooled = maps.new_empty(0, maps.shape[1], size, size)
     order = []
     # One sampling an image, all its boxes below each other: no map is copied.
     for sample in sorted(set(samples.tolist())):
         mine = (samples == sample).nonzero().flatten()
-        found = functional.grid_sample(
-            maps[sample : sample + 1], grid[mine].view(1, -1, size, 2).to(maps.dtype), padding_mode="border", align_corners=True
-        )
-        pooled = torch.cat([pooled, found.view(maps.shape[1], -1, size, size).transpose(0, 1)])
+        one, places = maps[sample : sample + 1].to(exact), grid[mine].view(1, -1, size, 2).to(exact)
+        found = functional.grid_sample(one, places, padding_mode="border", align_corners=True)
+        pooled = torch.cat([pooled, found.to(maps.dtype).view(maps.shape[1], -1, size, size).transpose(0, 1)])
         order.append(mine)
     return pooled[torch.cat(order).argsort()] if order else pooled
 
