@@ -1,6 +1,8 @@
 """F122, F124, F125, F126, F132, F133: the rules of the siamese tracker, by hand and against slow references."""
 
+import re
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,6 +38,15 @@ def test_f125_presets_have_the_published_values():
     )
     with pytest.raises(SettingError, match='did you mean "davis"'):
         find_siamese_preset("davs")
+
+
+def test_f125_the_page_has_the_presets_and_its_snippet_runs():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "siammask.md").read_text(encoding="utf-8")
+    for s in SIAMESE_PRESETS.values():
+        lr = "1.0" if s.lr == 1 else f"{s.lr:.2f}"
+        assert f"| `{s.name}` | {s.seg_thr:.2f} | {s.penalty_k:.2f} | {s.window_influence:.2f} | {lr} |" in page
+    snippet = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "SiameseTracker" in block)
+    exec(compile(snippet, "docs/siammask.md", "exec"), {})
 
 
 def test_settings_go_by_name_as_a_search_needs_it():
