@@ -62,10 +62,13 @@ def test_gradients_of_maps_and_boxes(case):
 def test_half_precision_rounds_values_but_no_places():
     """Between columns that alternate, a place off by a share of a cell is off by that share in value."""
     columns = (torch.arange(128) % 2).expand(1, 1, 2, 128).to(torch.bfloat16)
-    boxes = torch.tensor([[796.0, 8.0, 812.0, 12.0]])  # its middle is column 100
-    found = pool_regions(columns, boxes, torch.tensor([0]), size=1, stride=8, first=4)
+    cells = torch.arange(90, 110, 0.3)
+    left = cells * 8 + 4 - 8
+    boxes = torch.stack([left, torch.full_like(left, 8), left + 16, torch.full_like(left, 12)], 1)
+    found = pool_regions(columns, boxes, torch.zeros(len(boxes), dtype=torch.int64), size=1, stride=8, first=4)
     assert found.dtype == torch.bfloat16
-    assert found.item() == pytest.approx(0, abs=0.01)
+    expected = 1 - (cells % 2 - 1).abs()
+    torch.testing.assert_close(found.flatten().float(), expected, atol=0.01, rtol=0)
 
 
 def test_no_regions_and_wrong_ones(case):
