@@ -228,6 +228,7 @@ def test_f095_pictures(settings):
     before = {key: value.clone() for key, value in objective.state_dict().items()}
     shown = objective.pictures(clips(), Tiny())
     expected = {"target", "prediction", "labels", "references"} | ({"clusters"} if objective.settings.color == "ab" else set())
+    expected |= {"likeliest"} if objective.settings.loss == "ce" else set()
     assert set(shown) == expected
     for picture in shown.values():
         assert picture.shape[0] == 3

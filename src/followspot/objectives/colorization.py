@@ -109,7 +109,7 @@ class Colorization(Objective):
 
     @torch.no_grad()
     def pictures(self, clips: ClipBatch, encoder: nn.Module) -> Mapping[str, Tensor]:
-        """The first clip's first target in its true colours and in those predicted for it, its references, and the clusters."""
+        """The first clip's first target in its true colours and those predicted (mean, and likeliest class); references; clusters."""
         first = ClipBatch(frames=clips.frames[:1], clean=clips.clean[:1])
         features = self.head(encode_clips(first.frames, encoder))
         with torch.autocast(clips.frames.device.type, enabled=False):
@@ -125,6 +125,10 @@ class Colorization(Objective):
                 "labels": self.palette.show(wanted[0, self.settings.num_ref], size=size, kind=kind, light=target),
                 "references": torch.cat(list(first.clean[0, : self.settings.num_ref].float()), dim=-1),
             }
+            if kind == "labels":
+                # What classes allow and a distance does not: the likeliest colour instead of the mean of all.
+                likeliest = F.one_hot(predicted.argmax(0), len(predicted)).permute(2, 0, 1).float()
+                shown["likeliest"] = self.palette.show(likeliest, size=size, kind=kind, light=target)
             if self.settings.color == "ab":
                 shown["clusters"] = draw_clusters(self.palette.centres)
         return shown

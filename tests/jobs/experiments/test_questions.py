@@ -32,6 +32,8 @@ def test_f178_f035_classes_and_regression_are_trained_and_scored_alike(tmp_path)
     for loss in ("ce", "huber"):
         assert 0 < float(rows[loss]["saturation"]) < 2
         assert float(rows[loss]["colour error"]) > 0
+    assert float(rows["ce"]["saturation, likeliest"]) > float(rows["ce"]["saturation"]), "a mean of colours is greyer than any of them"
+    assert rows["huber"]["saturation, likeliest"] == ""
     assert (tmp_path / "colour-classes.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "ce" / "encoder.safetensors").stat().st_mtime_ns
     text = (tmp_path / "colour-classes.csv").read_text()

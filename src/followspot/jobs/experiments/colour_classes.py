@@ -1,7 +1,7 @@
 """Why are colours made classes? The same training with cross-entropy of colour clusters and with regression of colours.
 
-A cell whose colour cannot be told has several plausible ones. Cross-entropy may keep them apart; regression is best off with their mean,
-which is greyer. So beside the tracking scores stands how saturated the predicted colours are.
+A cell whose colour cannot be told has several plausible ones. Regression is best off with their mean, which is greyer; classes keep them
+apart, so that the likeliest can be shown. So beside the tracking scores stands how saturated the predicted colours are.
 """
 
 from collections.abc import Callable
@@ -87,6 +87,8 @@ class Colours:
     """Mean distance from grey in ab, of that of the true colours."""
     error: float
     """Mean distance in ab."""
+    likeliest: float | None
+    """Saturation where each cell has the likeliest of its classes, not their mean; None without classes."""
 
 
 def colour_classes(
@@ -163,14 +165,20 @@ def predicted_colours(recipe: Recipe, run: Path) -> Colours:
     encoder, objective = _last_state(recipe, run)
     size = recipe.data.crop.size
     clips = held_out_clips(_HELD_OUT, frames=recipe.data.pattern.frames, gap=_GAP, size=size)
-    chroma, true_chroma, far = [], [], []
+    chroma, true_chroma, far, sharp = [], [], [], []
     for clip in clips:
         pictures = objective.pictures(ClipBatch(frames=clip[None], clean=clip[None]), encoder)
         said, true = (rgb_to_lab(pictures[name])[1:] for name in ("prediction", "target"))
         chroma.append(said.norm(dim=0).mean())
         true_chroma.append(true.norm(dim=0).mean())
         far.append((said - true).norm(dim=0).mean())
-    return Colours(saturation=float(sum(chroma) / sum(true_chroma)), error=float(sum(far) / len(far)))
+        if "likeliest" in pictures:
+            sharp.append(rgb_to_lab(pictures["likeliest"])[1:].norm(dim=0).mean())
+    return Colours(
+        saturation=float(sum(chroma) / sum(true_chroma)),
+        error=float(sum(far) / len(far)),
+        likeliest=float(sum(sharp) / sum(true_chroma)) if sharp else None,
+    )
 
 
 def _trained(recipe: Recipe, store: Path, run: Path, *, device: Literal["auto", "cpu", "cuda"]) -> Path:
@@ -200,16 +208,18 @@ def _table(settings: ColourClassesSettings, reports: dict[str, Report], colours:
     rows: list[tuple[Cell, ...]] = []
     for name, report in reports.items():
         seen = colours.get(name)
-        rows.append((name, *report.scores.values(), None if seen is None else seen.saturation, None if seen is None else seen.error))
+        own = (None, None, None) if seen is None else (seen.saturation, seen.likeliest, seen.error)
+        rows.append((name, *report.scores.values(), *own))
     where = f"{some.benchmark} {some.split}, {some.protocol} protocol"
     return Table(
         title=f"Colour classes against regression: {settings.recipe}, {settings.steps} steps, seed {settings.seed}; scored on {where}.",
-        columns=("loss", *some.scores, "saturation", "colour error"),
+        columns=("loss", *some.scores, "saturation", "saturation, likeliest", "colour error"),
         rows=tuple(rows),
         notes=(
             some.note,
             "ce: cross-entropy of k-means clusters in ab; l1, huber, l2: distances of ab colours; data, seed and steps are the same",
             "saturation: mean distance of predicted colours from grey, true ones being 1; colour error: distance in ab; on held-out clips",
+            "likeliest: each cell in the likeliest of its classes instead of their mean, which only classes allow",
         ),
     )
 
@@ -227,6 +237,9 @@ def _figure(settings: ColourClassesSettings, reports: dict[str, Report], colours
         left.tick_params(axis="x", labelrotation=30)
         shown = [colour_of_method(order) for order, name in enumerate(names) if name in colours]
         right.bar(list(colours), [seen.saturation for seen in colours.values()], color=shown)
+        sharp = [(name, seen.likeliest, colour) for (name, seen), colour in zip(colours.items(), shown, strict=True) if seen.likeliest]
+        for name, value, colour in sharp:
+            right.bar([f"{name},\nlikeliest"], [value], color=colour, alpha=0.6)
         right.axhline(1, color="#8b949e", linewidth=1)
         right.set_ylabel("saturation of predicted colours")
 
