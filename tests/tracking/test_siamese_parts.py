@@ -89,12 +89,12 @@ def test_f122_the_window_decides_between_equals():
     scores[2, 12, 12] = 0.9
     scores[2, 3, 20] = 0.95
     candidates = rate(scores, BOXES, size=np.array([64.0, 64.0]), settings=vot, window=0.42)
-    assert candidates.places[candidates.best()].tolist() == [12, 12]
+    assert candidates.places[candidates.ranks.argmax()].tolist() == [12, 12]
     # By hand: the anchor is the object's size, so the penalty is 1: 0.9 * 0.58 + 1 * 0.42.
-    assert candidates.ranks[candidates.best()] == pytest.approx(0.942)
+    assert candidates.ranks[candidates.ranks.argmax()] == pytest.approx(0.942)
     far = 2 * 625 + 3 * 25 + 20
     assert candidates.ranks[far] == pytest.approx(0.95 * 0.58 + 0.42 * np.hanning(25)[3] * np.hanning(25)[20])
-    assert rate(scores, BOXES, size=np.array([64.0, 64.0]), settings=vot, window=0.0).best() == far
+    assert rate(scores, BOXES, size=np.array([64.0, 64.0]), settings=vot, window=0.0).ranks.argmax() == far
 
 
 def test_d7_proposals_that_are_no_boxes_never_win():
@@ -107,7 +107,7 @@ def test_d7_proposals_that_are_no_boxes_never_win():
     scores[0, 0, 0] = np.nan
     candidates = rate(scores, boxes, size=np.array([64.0, 64.0]), settings=vot, window=0.42)
     assert all(np.isfinite(part).all() for part in (candidates.boxes, candidates.scores, candidates.penalties, candidates.ranks))
-    assert candidates.scores[candidates.best()] == 0.5
+    assert candidates.scores[candidates.ranks.argmax()] == 0.5
     nothing = rate(scores, np.full_like(boxes, np.nan), size=np.array([64.0, 64.0]), settings=vot, window=0.42)
     assert nothing.most(10, last=None, ratio=0.3, pixels=255).size == 0
 

@@ -31,10 +31,6 @@ class Candidates:
     places: NDArray[np.intp]
     """``(n, 2)``: row and column in the grid."""
 
-    def best(self) -> int:
-        """The first of the best."""
-        return int(self.ranks.argmax())
-
     def most(self, count: int, *, last: Floats | None, ratio: float, pixels: int) -> NDArray[np.intp]:
         """The voters: the best by rank and by overlap with where the object was.
 
