@@ -14,8 +14,9 @@ REACH = 5
 SURE_ENOUGH = 0.75
 """Nothing is suggested when the least sure neighbourhood expects at least this overlap."""
 HELP = 10
-"""An annotation mends what is wrong around it: at a distance of d frames exp(-d / `HELP`) of it. Of 3 to 15, values from 8 to 12 chose the
-best frames, alike, on six videos that were followed forth and back (results/suggestion.md)."""
+"""An annotation mends what is wrong around it: at a distance of d frames exp(-d / `HELP`) of it. Of 3 to 30, values from 5 to 15 choose
+about equally good frames on six videos that were followed forth and back (results/suggestion_rule.py).
+"""
 
 
 def suggest(frames: Iterable[TrackedFrame], *, annotated: Sequence[int] = (), sure_enough: float = SURE_ENOUGH) -> Suggestion | None:
