@@ -63,12 +63,6 @@ RECIPES = {
         "objectives": {"cycle_time": {"image_size": 48, "base_frames": 1}},
         "data": {"pattern": {"frames": 3}, "crop": {"size": 48}, "workers": 0},
     },
-    "motion-segments": COMMON
-    | {
-        "encoder": {"name": "projected-descriptor", "dim": 16},
-        "objectives": {"motion_segments": {"frames": 3, "radius": 3, "queries": 20, "segments": [2, 5]}},
-        "data": {"pattern": {"frames": 3}, "crop": {"size": 48}, "jitter": {"brightness": 0.2, "per_frame": True}, "workers": 0},
-    },
     "single-image-colorization": COMMON
     | {
         "encoder": {"name": "gray:resnet18"},

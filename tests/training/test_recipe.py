@@ -18,7 +18,6 @@ from followspot.models.layers import BatchRenorm2d
 from followspot.objectives.base import ClipBatch
 from followspot.objectives.dense_contrast import DenseContrastSettings
 from followspot.objectives.mixture import Mixture
-from followspot.objectives.motion_segments import MotionSegmentsSettings
 from followspot.objectives.random_walk import RandomWalk, RandomWalkSettings
 from followspot.ops.schedule import Schedule
 from followspot.training.optimiser import OptimizerSettings, build_optimizer
@@ -47,11 +46,6 @@ def save(tmp_path, text):
 def test_the_published_systems_are_shipped_with_their_small_twins():
     published = {"colorization", "correspondence_flow", "cycle_time", "dense_contrast", "random_walk", "single_image_colorization"}
     assert {"default", "correspondence_flow-oxuva", *published, *(f"{name}-small" for name in published)} <= set(SHIPPED)
-
-
-def test_our_own_objective_is_shipped_small():
-    assert "motion_segments-small" in SHIPPED
-    assert read_recipe("motion_segments-small").objectives[0].settings == MotionSegmentsSettings(frames=4)
 
 
 def test_the_page_on_recipes_lists_what_is_shipped():

@@ -17,7 +17,6 @@ _HOMES: dict[str, tuple[str, str, tuple[int, ...]]] = {
     "descriptor": ("descriptor", "Descriptor", ()),
     "resnet18": ("resnet", "ResNet", (18,)),
     "resnet50": ("resnet", "ResNet", (50,)),
-    "projected-descriptor": ("projected_descriptor", "ProjectedDescriptor", ()),
     "corrflow-resnet18": ("corrflow_net", "CorrFlowNet", ()),
     "timecycle-resnet50": ("timecycle_net", "TimeCycleNet", ()),
     "videowalk-resnet18": ("videowalk_net", "VideowalkNet", ()),
@@ -26,7 +25,7 @@ _HOMES: dict[str, tuple[str, str, tuple[int, ...]]] = {
 }
 NETWORKS = tuple(_HOMES)
 # Networks that end in a projection to as many channels as one likes.
-_ANY_DIM = frozenset({"colorizer-resnet-v2", "colorizer-paper", "projected-descriptor"})
+_ANY_DIM = frozenset({"colorizer-resnet-v2", "colorizer-paper"})
 
 
 def build_network(name: str, *, stride: int | None = None, dim: int | None = None) -> Encoder:
@@ -35,8 +34,7 @@ def build_network(name: str, *, stride: int | None = None, dim: int | None = Non
     Args:
         name: see the module.
         stride: pixels a feature cell; None takes the network's own.
-        dim: channels of the features, for ``colorizer-resnet-v2``, ``colorizer-paper`` and ``projected-descriptor``; None takes the
-            network's own.
+        dim: channels of the features, for ``colorizer-resnet-v2`` and ``colorizer-paper``; None takes the network's own.
 
     Returns:
         A module in training mode.

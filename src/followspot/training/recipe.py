@@ -31,7 +31,6 @@ _OBJECTIVES = {
     "correspondence_flow": ("CorrespondenceFlowSettings", "CorrespondenceFlow"),
     "cycle_time": ("CycleTimeSettings", "CycleTime"),
     "dense_contrast": ("DenseContrastSettings", "DenseContrast"),
-    "motion_segments": ("MotionSegmentsSettings", "MotionSegments"),
     "random_walk": ("RandomWalkSettings", "RandomWalk"),
     "single_image_colorization": ("SingleImageColorizationSettings", "SingleImageColorization"),
 }
@@ -78,7 +77,7 @@ class EncoderSettings:
     stride: int | None = None
     """Pixels a feature cell; None takes the network's own."""
     dim: int | None = None
-    """Channels of the features, for networks that end in a projection (``colorizer-*``, ``projected-descriptor``); None: their own."""
+    """Channels of the features, for networks that end in a projection (``colorizer-*``); None takes the network's own."""
     init: str | None = None
     """Weights to start from: a file, or ``default`` for those that followspot ships; None starts from random numbers."""
     weights: tuple[float, ...] | None = None
