@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from followspot.errors import DatasetError
 from followspot.io.files import write_atomic
@@ -58,7 +57,7 @@ class Report:
     """What the rows' curves are of: ``"J"``."""
     lower_is_better: frozenset[str] = frozenset()
     """Names in ``scores`` that are better when smaller."""
-    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further files to save, name to text: the official evaluator's own."""
 
     def __post_init__(self) -> None:
