@@ -1,11 +1,12 @@
-"""How much one more annotation mends, wherever it is put; `HELP` of `followspot.tracking.suggestion` was chosen by it.
+"""How much one more annotation mends, wherever it is put; `HELP` and `NEARLY` of
+`followspot.tracking.suggestion` were chosen by it.
 
 python results/suggestion_rule.py --data DAVIS --cache FOLDER
 
 The first six sequences of the DAVIS list "dev", one frame in two, short side 120, descriptor; each forth and back. Each video is
 followed from its first mask, and again with one frame in four annotated too, one after the other. Printed are the share of 1 - J that is
 mended at each distance from the annotation, and by how much J rises, on the frames that are annotated in neither run: for frames chosen by
-the rule with several values of HELP, for that of the highest doubt (mean over 5 frames to each side; the rule that was there before), and
+the rule with several values of both, for that of the highest doubt (mean over 5 frames to each side; the rule that was there before), and
 by their place in the video. FOLDER keeps the J of each video; what is there is not run again.
 """
 
@@ -27,6 +28,8 @@ EVERY, STEP, CHOSEN_ON = 2, 4, 6
 SMALLER = 2
 """Pictures and masks are taken at half the size: the tracker sees 120 pixels anyway, and reading out takes a quarter of the time."""
 TRIED = (3, 5, 8, 10, 12, 15, 30)
+CHOSEN = 10
+NEARLY_TRIED = (0.98, 0.95, 0.9, 0.85, 0.8)
 
 
 def measure(sequence: DavisSequence, *, back: bool) -> dict[str, np.ndarray]:
@@ -78,9 +81,10 @@ def show_choices(videos: dict[str, dict[str, np.ndarray]]) -> None:
         def at(frame: float, known: dict[str, np.ndarray] = known, gains: np.ndarray = gains) -> float:
             return float(np.interp(frame, known["cand"], gains))
 
-        for value in TRIED:
-            suggestion.HELP = value
-            table.setdefault(f"HELP = {value}", []).append(at(int(suggestion.mended(near, np.zeros(1, np.intp)).argmax())))
+        for value, share in (*((value, 1.0) for value in TRIED), *((CHOSEN, share) for share in NEARLY_TRIED)):
+            suggestion.HELP, suggestion.NEARLY = value, share
+            gained = suggestion.mended(near, np.zeros(1, np.intp))
+            table.setdefault(f"HELP = {value}, NEARLY = {share:g}", []).append(at(suggestion._best(doubt, gained)))
         table.setdefault("highest doubt", []).append(at(1 + int(near[1:].argmax())))
         for name, share in (("middle", 0.5), ("at two thirds", 2 / 3), ("last", 1.0)):
             table.setdefault(name, []).append(at(share * (len(doubt) - 1)))

@@ -149,6 +149,7 @@ def test_numbers_in_the_text_are_those_of_the_code():
     assert f"at most {confidence.CELLS} cells" in page
     assert f"the {suggestion.REACH} frames to each side" in page
     assert f"exp(-d / {suggestion.HELP})" in page
+    assert f"({100 * suggestion.NEARLY:g} %)" in page
     assert f"an overlap of {suggestion.SURE_ENOUGH:g} or more" in page
     assert f"At most {CHECKPOINT_EVERY} frames are computed again" in " ".join(text_of("outputs.md").split())
 

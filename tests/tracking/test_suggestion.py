@@ -151,3 +151,13 @@ def test_a_stretch_is_annotated_though_all_is_sure_enough_elsewhere():
     assert suggest(frames(row)) is None
     assert suggest(frames(row), sure_enough=1.0) is not None
     assert suggest(frames(np.ones(60)), sure_enough=1.0) is None
+
+
+def test_where_the_object_is_hidden_nothing_is_annotated():
+    """Of frames that mend about as much, the one where most is to be seen."""
+    row = np.linspace(1, 0.4, 61)
+    best = suggest(frames(row), annotated=[0]).index
+    row[best - 1 : best + 2] = 0.05
+    hidden = suggest(frames(row), annotated=[0]).index
+    assert hidden not in (best - 1, best, best + 1)
+    assert abs(hidden - best) <= 8

@@ -18,12 +18,16 @@ HELP = 10
 about equally good frames on six videos that were followed forth and back (results/suggestion_rule.py).
 """
 
+NEARLY = 0.95
+"""Of the doubtful frames from which this share of the most is mended, the surest is suggested: where an object is half hidden, an
+annotation has little to go by and can spoil more than it mends. Values from 0.9 to 0.98 are alike (results/suggestion_rule.py)."""
+
 
 def suggest(frames: Iterable[TrackedFrame], *, annotated: Sequence[int] = (), sure_enough: float = SURE_ENOUGH) -> Suggestion | None:
     """Picks the frame that would help most if it were annotated next.
 
     The doubt of a frame is 1 - confidence averaged over objects; every object counts alike. An annotation mends the frames around it
-    (`mended`), so the best frame lies in the midst of a doubtful stretch, not where doubt is highest.
+    (`mended`), so the best frame lies in the midst of a doubtful stretch, not where doubt is highest; there the surest is taken (`NEARLY`).
 
     Args:
         frames: answers of a whole run, with confidence (they may lack masks).
@@ -42,7 +46,7 @@ def suggest(frames: Iterable[TrackedFrame], *, annotated: Sequence[int] = (), su
     marked = np.isin([index for index, _, _ in rows], list(annotated))
     if marked.all() or near[~marked].max() <= 1 - sure_enough:
         return None
-    best = int(np.where(marked, -1.0, mended(near, np.flatnonzero(marked))).argmax())
+    best = _best(doubt, np.where(marked, -1.0, mended(near, np.flatnonzero(marked))))
     index, name, sure = rows[best]
     worst = sorted((c, n) for n, c in sure.items() if c < SURE_ENOUGH) or sorted((c, n) for n, c in sure.items())[:1]
     objects = tuple(n for _, n in worst)
@@ -77,6 +81,14 @@ def mended(doubt: Floats, annotated: NDArray[np.intp]) -> Floats:
             share[near > frame] *= ((after[0] - near[near > frame]) / (after[0] - frame)).clip(min=0)
         gains[frame] = (doubt[near] * share).sum()
     return gains
+
+
+def _best(doubt: Floats, gains: Floats) -> int:
+    """The surest of the doubtful frames that mend nearly the most; of equals the one that mends more."""
+    nearly = gains >= NEARLY * gains.max()
+    doubtful = nearly & (doubt > 1 - SURE_ENOUGH)
+    sure = np.where(doubtful if doubtful.any() else nearly, 1 - doubt, -1.0)
+    return int(np.lexsort((-gains, -sure))[0])
 
 
 def _around(doubt: Floats) -> Floats:
