@@ -170,7 +170,7 @@ def test_f145_counted_pixels_equal_vot_toolkit(one, other, value):
 
 
 def test_f145_counted_pixels_equal_the_code_of_trax():
-    """TraX has the C code from which pysot's overlap was taken. It says 0 where two regions share only the outermost row of the image."""
+    """TraX counts pixels in C code of its own. It says 0 where two regions share only the outermost row of the image."""
     trax = pytest.importorskip("trax")
     from trax import _ctypes as native
 

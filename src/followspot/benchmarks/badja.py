@@ -6,16 +6,16 @@ Results are a folder a sequence: ``<results>/<sequence>/tracks.npz``, a row for 
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.follow_points import check_frame, draw_joints, follow, known_joints
 from followspot.benchmarks.report import Report, Row
 from followspot.datasets.badja import JOINTS, LIMBS, BadjaDataset, BadjaSequence
-from followspot.errors import DatasetError, SettingError
+from followspot.errors import DatasetError
 from followspot.io.point_tracks import PointTracks, has_point_tracks, read_point_tracks, write_point_tracks
 from followspot.metrics.keypoints import ANIMAL_ALPHA, area_distances, mean_of_known, near_per_frame, pixel_distances
 from followspot.tracking.base import Tracker
@@ -49,8 +49,7 @@ class BadjaBenchmark:
     name = "BADJA"
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None) -> None:
-        if protocol not in (None, *get_args(Rules)):
-            raise SettingError(f'BADJA has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        require_protocol("BADJA", protocol, NOTES)
         self.protocol: Rules = cast(Rules, protocol or "official")
         self.split = split or "public"
         self.dataset = BadjaDataset(data, split=self.split)

@@ -1,6 +1,6 @@
 """What every benchmark can do, so that one runner, one table and one report serve them all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from followspot.benchmarks.report import Report
+from followspot.errors import SettingError
 from followspot.tracking.base import Tracker
 
 OnFrame = Callable[[str, int, int], None]
@@ -113,3 +114,19 @@ class Submission(Protocol):
             OutputError: the archive cannot be written.
         """
         ...
+
+
+def require_protocol(benchmark: str, protocol: str | None, known: Iterable[str]) -> None:
+    """Refuses a protocol that a benchmark has not.
+
+    Args:
+        benchmark: for the message.
+        protocol: what was asked for; None, for the usual one, is fine.
+        known: those that it has.
+
+    Raises:
+        SettingError: it has no such protocol; names those that it has.
+    """
+    names = tuple(known)
+    if protocol not in (None, *names):
+        raise SettingError(f'{benchmark} has no protocol "{protocol}"; choose from: {", ".join(names)}')

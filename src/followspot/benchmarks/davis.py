@@ -6,11 +6,12 @@ Results are a folder a sequence with an indexed PNG for every frame: ``<results>
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.davis_scoring import NOTES, Protocol, global_scores, missing_frames, official_files, read_prediction, score_task
 from followspot.benchmarks.parallel import score_each
 from followspot.benchmarks.report import Report
@@ -40,10 +41,9 @@ class DavisBenchmark:
     def __init__(
         self, data: Path | DavisDataset, *, split: str | None = None, protocol: str | None = None, year: Year | None = None
     ) -> None:
-        if protocol not in (None, *NOTES):
-            raise SettingError(f'DAVIS has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        require_protocol("DAVIS", protocol, NOTES)
         self.dataset = data if isinstance(data, DavisDataset) else DavisDataset(data, year=year, split=split or "val")
-        self.rules: Protocol = protocol or "official"
+        self.rules: Protocol = cast(Protocol, protocol or "official")
 
     @property
     def name(self) -> str:

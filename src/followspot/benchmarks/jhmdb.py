@@ -8,16 +8,16 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast, get_args
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.follow_points import check_frame, draw_joints, follow, known_joints
 from followspot.benchmarks.report import Report, Row
 from followspot.datasets.jhmdb import JOINTS, LIMBS, JhmdbClip, JhmdbDataset
-from followspot.errors import DatasetError, SettingError
+from followspot.errors import DatasetError
 from followspot.io.files import write_atomic
 from followspot.io.pickles import read_pickle
 from followspot.io.point_tracks import FILE, PointTracks, has_point_tracks, read_point_tracks, write_point_tracks
@@ -55,8 +55,7 @@ class JhmdbBenchmark:
     name = "JHMDB"
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None) -> None:
-        if protocol not in (None, *get_args(PckProtocol)):
-            raise SettingError(f'JHMDB has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        require_protocol("JHMDB", protocol, NOTES)
         self.protocol: PckProtocol = cast(PckProtocol, protocol or "videowalk")
         self.split = split or "split1"
         self.dataset = JhmdbDataset(data, split=self.split)

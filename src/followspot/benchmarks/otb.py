@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.parallel import score_each
 from followspot.benchmarks.report import Report, Row
 from followspot.datasets.otb import ALL, BoxSequence, OtbDataset, format_boxes, parse_boxes
@@ -47,8 +47,7 @@ class OtbBenchmark:
     """
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None) -> None:
-        if protocol not in (None, *NOTES):
-            raise SettingError(f'OTB has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        require_protocol("OTB", protocol, NOTES)
         self.rules = protocol or "ope"
         self.dataset = OtbDataset(data, split=split or ALL)
 

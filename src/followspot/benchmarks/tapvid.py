@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast, get_args, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.follow_points import check_frame, draw_points, follow
 from followspot.benchmarks.report import Report, Row
 from followspot.datasets.tapvid import TapvidDataset, TapvidSequence
-from followspot.errors import DatasetError, SettingError
+from followspot.errors import DatasetError
 from followspot.io.point_tracks import PointTracks, has_point_tracks, read_point_tracks, write_point_tracks
 from followspot.io.source import VideoSource
 from followspot.metrics.keypoints import mean_of_known
@@ -68,8 +68,7 @@ class TapvidBenchmark:
     name = "TAP-Vid"
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None) -> None:
-        if protocol not in (None, *get_args(QueryMode)):
-            raise SettingError(f'TAP-Vid has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        require_protocol("TAP-Vid", protocol, NOTES)
         self.protocol: QueryMode = cast(QueryMode, protocol or "query-first")
         self.split = split or "all"
         self.dataset = TapvidDataset(data)

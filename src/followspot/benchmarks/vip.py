@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.mask_results import follow_masks, missing_results, read_result, require_results
 from followspot.benchmarks.parallel import score_each
 from followspot.benchmarks.report import Report, Row
 from followspot.datasets.frame_files import image_size
 from followspot.datasets.vip import CLASSES, VOID, VipDataset, VipVideo
-from followspot.errors import DatasetError, SettingError
+from followspot.errors import DatasetError
 from followspot.io.images import ImageVideo
 from followspot.io.masks import write_mask
 from followspot.metrics.classes import ClassScores, class_scores, confusion
@@ -54,8 +54,7 @@ class VipBenchmark:
     """
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None) -> None:
-        if protocol not in (None, *NOTES):
-            raise SettingError(f'VIP has no protocol "{protocol}"; choose from: {", ".join(NOTES)}')
+        require_protocol("VIP", protocol, NOTES)
         self.rules = protocol or "later-frames"
         self.dataset = VipDataset(data, split=split or "val")
 

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.parallel import score_each
 from followspot.benchmarks.report import Report, Row
 from followspot.benchmarks.vot_regions import answer_region, start_box
 from followspot.datasets.vot import VotDataset, VotSequence, Year
-from followspot.errors import AnnotationError, DatasetError, SettingError
+from followspot.errors import AnnotationError, DatasetError
 from followspot.io.regions import Code, Region, Step, read_trajectory, write_trajectory
 from followspot.metrics.overlap import Measure, corners, overlap
 from followspot.metrics.vot import (
@@ -91,9 +91,8 @@ class VotBenchmark:
     """
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None, year: Year = "2018") -> None:
+        require_protocol("VOT", protocol, PROTOCOLS)
         self.protocol = protocol or "toolkit"
-        if self.protocol not in PROTOCOLS:
-            raise SettingError(f'VOT has no protocol "{protocol}"; choose from: {", ".join(PROTOCOLS)}')
         self.split = split or "all"
         self._dataset = VotDataset(data, year=year, split=self.split)
 

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from followspot.benchmarks.base import OnFrame, Progress
+from followspot.benchmarks.base import OnFrame, Progress, require_protocol
 from followspot.benchmarks.mask_results import follow_masks, missing_results, read_result, require_results
 from followspot.benchmarks.parallel import score_each
 from followspot.benchmarks.report import Report, Row
 from followspot.datasets.frame_files import image_size
 from followspot.datasets.youtube_vos import YoutubeVosDataset, YoutubeVosVideo
-from followspot.errors import DatasetError, SettingError
+from followspot.errors import DatasetError
 from followspot.io.images import ImageVideo
 from followspot.io.masks import write_mask
 from followspot.io.submission import write_submission
@@ -46,8 +46,7 @@ class YoutubeVosBenchmark:
     """
 
     def __init__(self, data: Path, *, split: str | None = None, protocol: str | None = None) -> None:
-        if protocol not in (None, *PROTOCOLS):
-            raise SettingError(f'YouTube-VOS has no protocol "{protocol}"; choose from: {", ".join(PROTOCOLS)}')
+        require_protocol("YouTube-VOS", protocol, PROTOCOLS)
         wanted = None if protocol is None else protocol == PROTOCOLS[0]
         self.dataset = YoutubeVosDataset(data, split=split or "valid", all_frames=wanted)
 
