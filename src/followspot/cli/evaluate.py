@@ -1,22 +1,22 @@
 """``followspot evaluate``, ``followspot score`` and ``followspot compare``: every benchmark, every tracker."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from followspot.benchmarks.registry import NAMES, find_entry, open_benchmark
-from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, usable_device
+from followspot.cli.options import EncoderOptions, PropagationOptions
 from followspot.cli.progress import Stages
-from followspot.errors import DatasetError, SettingError
+from followspot.cli.trackers import chosen_tracker, named_tracker
+from followspot.errors import DatasetError
 
 if TYPE_CHECKING:
     from followspot.benchmarks.base import Benchmark
     from followspot.benchmarks.report import Report
     from followspot.jobs.compare import Comparison
     from followspot.jobs.evaluate import Evaluation
-    from followspot.jobs.trackers import TrackerSpec
+    from followspot.jobs.tracker_choice import TrackerChoice
 
 _UNITS = {"scoring": "sequences"}
 Name = Annotated[str, Parameter(help=f"Benchmark: {', '.join(NAMES)}.")]
@@ -45,17 +45,19 @@ def evaluate(
         data: Folder of the benchmark as it unpacks.
         split: Name of a list of sequences; default: the usual one.
         protocol: Where a benchmark has several; default: the official one.
-        tracker: default, an encoder by name, a weights file, a training run, or a baseline: identity, template, flow:dis, flow:farneback,
-            flow:coarse-to-fine. NAME@PRESET chooses a preset. Or use the options of the encoder below.
+        tracker: default, an encoder by name, a weights file, a training run, an online tracker (siammask-lite), or a baseline: identity,
+            template, flow:dis, flow:farneback, flow:coarse-to-fine. NAME@PRESET chooses a preset. Or use the options of the encoder below.
         out: Folder for results and scores; default out/BENCHMARK-SPLIT-TRACKER.
         processes: Sequences that run at once, each with a tracker of its own.
         workers: Processes for scoring; default one a core.
         confidence: Also keep how sure the tracker was of each frame, beside its measured overlap (confidence.csv); a tenth slower.
     """
     from followspot.jobs.evaluate import evaluate as run
+    from followspot.jobs.siamese import usual_preset
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
-    spec = replace(chosen_tracker(tracker, encoder, propagation), confidence=confidence)
+    spec = chosen_tracker(tracker, encoder, propagation, online=usual_preset(benchmark))
+    spec = spec.with_confidence() if confidence else spec
     folder = out if out is not None else _default_folder(benchmark, opened, spec)
     with Stages(units=_UNITS) as progress:
         done = run(opened, spec, folder, data=data, processes=processes, workers=workers, show=progress)
@@ -84,11 +86,12 @@ def score(
     """
     from followspot.jobs.confidences import save_beside_overlap
     from followspot.jobs.evaluate import evaluate as run
-    from followspot.jobs.trackers import find_tracker, is_weights
+    from followspot.jobs.siamese import usual_preset
+    from followspot.jobs.trackers import is_weights
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
     if is_weights(results):
-        spec = find_tracker(str(results))
+        spec = named_tracker(str(results), PropagationOptions(), online=usual_preset(benchmark))
         with Stages(units=_UNITS) as progress:
             done = run(opened, spec, out or _default_folder(benchmark, opened, spec), data=data, workers=workers, show=progress)
         _tell(done)
@@ -134,10 +137,11 @@ def compare(
         device: auto, cpu, cuda, cuda:1 ...
     """
     from followspot.jobs.compare import compare as run
+    from followspot.jobs.siamese import usual_preset
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
     names = [name.strip() for name in trackers.split(",") if name.strip()]
-    specs = [_tracker(name, propagation, stride=stride, device=device) for name in names]
+    specs = [named_tracker(name, propagation, online=usual_preset(benchmark), stride=stride, device=device) for name in names]
     tables: list[Comparison] = []
     try:
         with Stages(units=_UNITS) as progress:
@@ -157,40 +161,7 @@ def compare(
             print(f"saved to {out}: compare.csv, compare.json, compare.md")
 
 
-def chosen_tracker(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions) -> "TrackerSpec":
-    """The tracker that ``--tracker``, or the options of the encoder, name."""
-    from followspot.jobs.trackers import BASELINES, TrackerSpec, with_preset
-
-    if text is None:
-        preset = build_preset(propagation)
-        seen = encoder.encoder or (encoder.weights.stem if encoder.weights is not None else "default")
-        return TrackerSpec(
-            name=with_preset(seen, preset),
-            encoder=encoder.encoder,
-            weights=encoder.weights,
-            stride=encoder.stride,
-            preset=preset,
-            device=usable_device(encoder.device),
-        )
-    if encoder.encoder is not None or encoder.weights is not None:
-        raise SettingError(f"--tracker {text} and --encoder or --weights both say what the tracker sees with; give one of them")
-    if text in BASELINES and (propagation != PropagationOptions() or encoder.stride is not None):
-        raise SettingError(f"--tracker {text} propagates nothing, so it takes no preset and none of its values; leave them out")
-    return _tracker(text, propagation, stride=encoder.stride, device=encoder.device)
-
-
-def _tracker(text: str, propagation: PropagationOptions, *, stride: int | None, device: str) -> "TrackerSpec":
-    """One name as --trackers has it; the preset in it outranks ``--preset``."""
-    from followspot.jobs.trackers import BASELINES, find_tracker, read_name
-
-    label, base, preset = read_name(text)
-    if base in BASELINES and preset is not None:
-        raise SettingError(f'"{text}": {base} propagates nothing, so it takes no preset; leave @{preset} out')
-    chosen = build_preset(propagation if preset is None else replace(propagation, preset=preset))
-    return find_tracker(base, preset=chosen, name=label, stride=stride, device=usable_device(device))
-
-
-def _default_folder(name: str, benchmark: "Benchmark", spec: "TrackerSpec") -> Path:
+def _default_folder(name: str, benchmark: "Benchmark", spec: "TrackerChoice") -> Path:
     variant = "" if benchmark.protocol == find_entry(name).protocols[0] else f"-{benchmark.protocol}"
     return Path("out") / f"{name}-{benchmark.split}{variant}-{spec.slug}"
 
@@ -209,7 +180,8 @@ def _tell(done: "Evaluation") -> None:
     if done.archive is not None:
         print(f"no public truth to score against; send {done.archive} to the benchmark's server")
     if done.frames_per_second is not None:
-        print(f"{done.frames_per_second:.1f} frames/s, by sequence in timing.csv")
+        apart = "" if done.pace is None else f": {done.pace}"
+        print(f"{done.frames_per_second:.1f} frames/s{apart}; by sequence in timing.csv")
 
 
 def _print(report: "Report", folder: Path) -> None:

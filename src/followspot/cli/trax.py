@@ -14,10 +14,10 @@ def trax(
     The client starts this command and talks with it over standard input and output; there is nothing to see for people.
 
     Args:
-        tracker: default, an encoder by name, a weights file, a training run, or a baseline: identity, template, flow:dis, flow:farneback,
-            flow:coarse-to-fine. NAME@PRESET chooses a preset. Or use the options of the encoder below.
+        tracker: default, an encoder by name, a weights file, a training run, an online tracker (siammask-lite), or a baseline: identity,
+            template, flow:dis, flow:farneback, flow:coarse-to-fine. NAME@PRESET chooses a preset. Or use the options of the encoder below.
     """
-    from followspot.cli.evaluate import chosen_tracker
+    from followspot.cli.trackers import chosen_tracker
     from followspot.jobs.trax import load_trax, serve
 
     load_trax()

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from followspot.benchmarks.registry import open_benchmark
-from followspot.cli.evaluate import Name, chosen_tracker
+from followspot.cli.evaluate import Name
 from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, usable_device
 from followspot.cli.progress import Stages
+from followspot.cli.trackers import chosen_tracker
 from followspot.errors import SettingError
 
 if TYPE_CHECKING:
@@ -43,14 +44,16 @@ def tune(
     videos than those that you report.
 
     Args:
-        out: Folder for trials.md, trials.csv and best.yaml, which --preset of every command takes.
+        out: Folder for trials.md, trials.csv and best.yaml, which --preset of every command takes (NAME@best.yaml for an online tracker).
         data: Folder of the benchmark as it unpacks.
         split: Name of a list of sequences; default: the usual one.
         protocol: Where a benchmark has several; default: the official one.
         sequences: Names of sequences in that list, with commas between; default all.
-        tracker: As for evaluate: an encoder by name, a weights file, a training run. Or use the options of the encoder below.
+        tracker: As for evaluate: an encoder by name, a weights file, a training run, an online tracker. Or use the options of the encoder
+            below.
         ranges: What to search: NAME=low:high, NAME=low:high:log, NAME=start,stop,step or NAME=a|b|c; NAME alone takes the usual range.
-            May be given several times; default: top_k, temperature, radius and context_frames.
+            May be given several times; default: top_k, temperature, radius and context_frames; of an online tracker penalty_k,
+            window_influence, lr and seg_thr.
         sampler: tpe learns from what was tried; random does not; grid tries all combinations in random order.
         trials: Settings to try in all, earlier runs included; default: the whole grid, otherwise 40 unless --minutes says how long.
         minutes: No trial begins later than this.
@@ -58,10 +61,12 @@ def tune(
         seed: Another number tries other settings.
     """
     from followspot.jobs.search_space import parse_range, parse_space
+    from followspot.jobs.siamese import SiameseSpec, usual_preset
+    from followspot.jobs.trackers import read_name
     from followspot.jobs.tune import Budget, Search
     from followspot.jobs.tune import tune as run
 
-    spec = chosen_tracker(tracker, encoder, propagation)
+    spec = chosen_tracker(tracker, encoder, propagation, online=usual_preset(benchmark))
     usual = {name: parse_range(text) for name, text in spec.tunable().items()}
     opened = cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
     search = Search(benchmark=opened, tracker=spec, space=parse_space(ranges, usual), out=out, data=data, sampler=sampler, seed=seed)
@@ -71,7 +76,9 @@ def tune(
         budget = Budget(trials=trials, minutes=minutes, processes=processes)
         report = run(search, budget, progress=lambda done, total: progress("tuning", done, total))
     print(report.table().text(most=10))
-    print(f"saved to {out}: trials.md, trials.csv, best.yaml; use it: followspot track VIDEO ... --preset {out / 'best.yaml'}")
+    best = out / "best.yaml"
+    how = f"--tracker {read_name(tracker or '')[1]}@{best}" if isinstance(spec, SiameseSpec) else f"--preset {best}"
+    print(f"saved to {out}: trials.md, trials.csv, best.yaml; use it: followspot track VIDEO ... {how}")
 
 
 def sweep(

@@ -15,7 +15,7 @@ from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError, FollowspotError, SettingError
 from followspot.io.files import write_atomic
 from followspot.jobs.evaluate import Failure, Show, evaluate
-from followspot.jobs.trackers import TrackerSpec
+from followspot.jobs.tracker_choice import TrackerChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Comparison:
 
 def compare(
     benchmark: Benchmark,
-    specs: Sequence[TrackerSpec],
+    specs: Sequence[TrackerChoice],
     out: Path,
     *,
     data: Path | None,
@@ -170,7 +170,7 @@ def _unknown(number: float | None) -> bool:
     return number is None or number != number
 
 
-def _require_distinct(specs: Sequence[TrackerSpec]) -> None:
+def _require_distinct(specs: Sequence[TrackerChoice]) -> None:
     if not specs:
         raise SettingError("there is no tracker to compare; name at least one")
     slugs = [spec.slug for spec in specs]

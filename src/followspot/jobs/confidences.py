@@ -9,16 +9,12 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError, SettingError
 from followspot.io.files import write_atomic
 from followspot.tracking.base import Tracker
 from followspot.types import Annotation, Frame, TrackedFrame, TrackedObject
-
-if TYPE_CHECKING:
-    from followspot.tracking.propagation import PropagationTracker
 
 CONFIDENCE = "confidence.csv"
 
@@ -46,18 +42,24 @@ class RecordingTracker:
         tracker: does the work.
     """
 
-    def __init__(self, tracker: "PropagationTracker") -> None:
+    def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._known: dict[tuple[str, int], TrackedObject] = {}
 
     @property
     def confidence(self) -> bool:
-        """Whether it says how sure it is; some protocols switch it on."""
-        return self._tracker.confidence
+        """Whether it says how sure it is; some protocols switch it on, and an online tracker always does."""
+        return bool(getattr(self._tracker, "confidence", True))
 
     @confidence.setter
     def confidence(self, value: bool) -> None:
-        self._tracker.confidence = value
+        if hasattr(self._tracker, "confidence"):
+            self._tracker.confidence = value
+
+    @property
+    def device(self) -> object:
+        """Where it computes; None where it does not say so."""
+        return getattr(self._tracker, "device", None)
 
     def start(self, frame: Frame, annotations: Sequence[Annotation]) -> TrackedFrame:
         """See `Tracker`."""

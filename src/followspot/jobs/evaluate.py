@@ -11,7 +11,8 @@ from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError, FollowspotError, OutputError, SettingError
 from followspot.jobs.confidences import CONFIDENCE, begin_recording, save_beside_overlap, save_recording
 from followspot.jobs.results import ResultsFolder, Timing, total_rate
-from followspot.jobs.trackers import TrackerSpec
+from followspot.jobs.timing import Pace, TimedTracker, total_pace
+from followspot.jobs.tracker_choice import TrackerChoice
 from followspot.tracking.base import Tracker
 
 Show = Callable[[str, int, int | None], None]
@@ -33,7 +34,9 @@ class Evaluation:
     computed: int
     """Sequences that this call ran; the others were there already."""
     frames_per_second: float | None
-    """Over all timed sequences; None if none was timed."""
+    """Over all timed sequences, everything included; None if none was timed."""
+    pace: Pace | None = None
+    """What of it was the model, and what reading and writing; None if nothing tells."""
 
     def require_report(self) -> Report:
         """The report.
@@ -70,7 +73,7 @@ class Tally:
 
 def evaluate(
     benchmark: Benchmark,
-    spec: TrackerSpec,
+    spec: TrackerChoice,
     out: Path,
     *,
     data: Path | None,
@@ -112,7 +115,7 @@ def evaluate(
 
             failures = follow_in_processes(benchmark, spec, folder, todo, processes=processes, on_frame=tally)
         else:
-            failures = follow_here(benchmark, spec.build(), folder, todo, on_frame=tally) if todo else []
+            failures = follow_here(benchmark, spec.build(), folder, todo, on_frame=tally, apart=True) if todo else []
     raise_failures(failures, len(todo))
     return score(benchmark, folder, computed=len(todo), workers=workers, show=show)
 
@@ -126,7 +129,7 @@ def evaluate_tracker(
     workers: int | None = None,
     show: Show = lambda stage, done, total: None,
 ) -> Evaluation:
-    """The same with a tracker that is built already, in this process.
+    """The same with a tracker that is built already, in this process; only whole sequences are timed.
 
     Args:
         benchmark: what is run.
@@ -175,9 +178,23 @@ def incomplete(benchmark: Benchmark, folder: ResultsFolder, *, files: Sequence[s
 
 
 def follow_here(
-    benchmark: Benchmark, tracker: Tracker, folder: ResultsFolder, sequences: Sequence[str], *, on_frame: OnFrame
+    benchmark: Benchmark,
+    tracker: Tracker,
+    folder: ResultsFolder,
+    sequences: Sequence[str],
+    *,
+    on_frame: OnFrame,
+    apart: bool = False,
 ) -> list[Failure]:
     """Runs sequences one after the other, and moves each into place when it is complete.
+
+    Args:
+        benchmark: what is run.
+        tracker: started anew for each sequence.
+        folder: of results.
+        sequences: those to run.
+        on_frame: told about every frame.
+        apart: as in `follow_one`.
 
     Returns:
         What failed.
@@ -188,7 +205,7 @@ def follow_here(
     failures = []
     for sequence in sequences:
         try:
-            folder.keep(follow_one(benchmark, sequence, tracker, folder.begin(sequence), on_frame=on_frame))
+            folder.keep(follow_one(benchmark, sequence, tracker, folder.begin(sequence), on_frame=on_frame, apart=apart))
         except OutputError:  # which would meet the next sequence as well
             raise
         except Exception as error:
@@ -196,7 +213,9 @@ def follow_here(
     return failures
 
 
-def follow_one(benchmark: Benchmark, sequence: str, tracker: Tracker, folder: Path, *, on_frame: OnFrame | None = None) -> Timing:
+def follow_one(
+    benchmark: Benchmark, sequence: str, tracker: Tracker, folder: Path, *, on_frame: OnFrame | None = None, apart: bool = False
+) -> Timing:
     """Runs one sequence and checks that nothing is missing.
 
     Args:
@@ -205,18 +224,20 @@ def follow_one(benchmark: Benchmark, sequence: str, tracker: Tracker, folder: Pa
         tracker: started anew.
         folder: empty; gets the results.
         on_frame: told about every frame.
+        apart: whether the model is timed apart from reading and writing.
 
     Raises:
         DatasetError: the frames cannot be used, or results are missing afterwards.
     """
     began = time.perf_counter()
     begin_recording(tracker)
-    benchmark.run(sequence, tracker, folder, on_frame=on_frame)
+    timed = TimedTracker(tracker) if apart else None
+    benchmark.run(sequence, timed or tracker, folder, on_frame=on_frame)
     save_recording(tracker, sequence, folder)
     seconds = time.perf_counter() - began
     if not benchmark.is_complete(sequence, folder):
         raise DatasetError(f"the run of {sequence!r} left results out; the tracker must answer for every frame")
-    return Timing(sequence=sequence, frames=benchmark.length(sequence), seconds=seconds)
+    return Timing(sequence=sequence, frames=benchmark.length(sequence), seconds=seconds, pace=timed.pace() if timed else None)
 
 
 def raise_failures(failures: Sequence[Failure], total: int) -> None:
@@ -252,12 +273,14 @@ def score(benchmark: Benchmark, folder: ResultsFolder, *, computed: int, workers
     Raises:
         DatasetError: results or truth are missing.
     """
-    rate = total_rate(list(folder.timings().values()))
+    timings = list(folder.timings().values())
+    rate = total_rate(timings)
+    pace = total_pace([(timing.frames, timing.pace) for timing in timings if timing.pace is not None])
     if isinstance(benchmark, Submission) and benchmark.hidden:
         archive = folder.path / ARCHIVE
         benchmark.pack(folder.path, archive)
-        return Evaluation(out=folder.path, report=None, archive=archive, computed=computed, frames_per_second=rate)
+        return Evaluation(out=folder.path, report=None, archive=archive, computed=computed, frames_per_second=rate, pace=pace)
     report = benchmark.score(folder.path, workers=workers, progress=lambda done, total: show("scoring", done, total))
     report.save(folder.path)
     save_beside_overlap(report, folder.path, folder.path)
-    return Evaluation(out=folder.path, report=report, computed=computed, frames_per_second=rate)
+    return Evaluation(out=folder.path, report=report, computed=computed, frames_per_second=rate, pace=pace)

@@ -20,7 +20,7 @@ from followspot.benchmarks.parallel import cores
 from followspot.errors import DatasetError, FollowspotError, OutputError
 from followspot.jobs.evaluate import Failure, follow_one
 from followspot.jobs.results import ResultsFolder, Timing
-from followspot.jobs.trackers import TrackerSpec
+from followspot.jobs.tracker_choice import TrackerChoice
 from followspot.tracking.base import Tracker
 
 
@@ -57,7 +57,7 @@ class _Worker:
 
 def follow_in_processes(
     benchmark: Benchmark,
-    spec: TrackerSpec,
+    spec: TrackerChoice,
     folder: ResultsFolder,
     sequences: Sequence[str],
     *,
@@ -113,7 +113,7 @@ def _ended_at_last() -> Iterator[list[_Worker]]:
             worker.process.kill()
 
 
-def _start(benchmark: Benchmark, spec: TrackerSpec, threads: int) -> _Worker:
+def _start(benchmark: Benchmark, spec: TrackerChoice, threads: int) -> _Worker:
     # Spawned: forking a process that has used torch or CUDA hangs.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -152,7 +152,7 @@ def _hear(worker: _Worker, folder: ResultsFolder, on_frame: OnFrame) -> tuple[Fa
             return Failure(worker.sequence, message.error()), True
 
 
-def _serve(connection: Connection, benchmark: Benchmark, spec: TrackerSpec, threads: int) -> None:
+def _serve(connection: Connection, benchmark: Benchmark, spec: TrackerChoice, threads: int) -> None:
     """What a process does: one sequence after another until nobody gives it one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches all; the process that started this one ends it
     torch.set_num_threads(threads)
@@ -165,7 +165,7 @@ def _serve(connection: Connection, benchmark: Benchmark, spec: TrackerSpec, thre
             return
         try:
             tracker = tracker or spec.build()
-            connection.send(_Done(follow_one(benchmark, sequence, tracker, folder, on_frame=_teller(connection))))
+            connection.send(_Done(follow_one(benchmark, sequence, tracker, folder, on_frame=_teller(connection), apart=True)))
         except BrokenPipeError:  # nobody listens any more
             return
         except OutputError as error:

@@ -3,7 +3,7 @@
 out/
   settings.json         what made the results: benchmark, data, split, protocol, tracker; results of others are refused
   <sequence>/...        one folder a sequence, in the benchmark's own format; there only when complete
-  timing.csv            how long each sequence took
+  timing.csv            how long each sequence took, and medians over its frames: the model, reading, writing
   report.json ...       the scores, once everything is there
   .partial/             sequences under way
 """
@@ -20,8 +20,9 @@ from pathlib import Path
 
 from followspot.errors import DatasetError, OutputError
 from followspot.io.files import output_error, write_atomic
+from followspot.jobs.timing import Pace
 
-_COLUMNS = ("sequence", "frames", "seconds", "frames_per_second")
+_COLUMNS = ("sequence", "frames", "seconds", "frames_per_second", "model_ms", "reading_ms", "writing_ms", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class Timing:
     sequence: str
     frames: int
     seconds: float
+    pace: Pace | None = None
+    """What of it was the model; None where nothing tells."""
 
     @property
     def frames_per_second(self) -> float:
@@ -97,7 +100,9 @@ class ResultsFolder:
             return {}
         try:
             rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
-            found = [Timing(sequence=row["sequence"], frames=int(row["frames"]), seconds=float(row["seconds"])) for row in rows]
+            found = [
+                Timing(sequence=row["sequence"], frames=int(row["frames"]), seconds=float(row["seconds"]), pace=_pace(row)) for row in rows
+            ]
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} is not a table of times ({error}); delete it") from error
         return {timing.sequence: timing for timing in found}
@@ -167,8 +172,25 @@ def _as_csv(timings: list[Timing]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for timing in timings:
-        writer.writerow([timing.sequence, timing.frames, f"{timing.seconds:.3f}", f"{timing.frames_per_second:.2f}"])
+        apart = ["", "", "", ""]
+        if timing.pace is not None:
+            of_a_frame = (timing.pace.model, timing.pace.reading, timing.pace.writing)
+            apart = [*("" if seconds is None else f"{1000 * seconds:.4f}" for seconds in of_a_frame), timing.pace.device]
+        writer.writerow([timing.sequence, timing.frames, f"{timing.seconds:.3f}", f"{timing.frames_per_second:.2f}", *apart])
     return text.getvalue()
+
+
+def _pace(row: Mapping[str, str | None]) -> Pace | None:
+    """What a row says about single frames; those of earlier versions say nothing."""
+    model, reading, writing = (row.get(name) for name in ("model_ms", "reading_ms", "writing_ms"))
+    if not model or not reading:
+        return None
+    return Pace(
+        model=float(model) / 1000,
+        reading=float(reading) / 1000,
+        writing=float(writing) / 1000 if writing else None,
+        device=row.get("device") or "",
+    )
 
 
 @contextmanager

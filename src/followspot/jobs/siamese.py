@@ -1,13 +1,25 @@
-"""A siamese tracker that is not built yet: weights and settings, for benchmarks, comparisons and searches."""
+"""A siamese tracker that is not built yet: weights and settings, for benchmarks, comparisons and searches; and such trackers by name.
+
+::
+
+    siammask-lite               the weights that come with the package; any of followspot.models.online_networks.ONLINE_NETWORKS
+    run/                        a training run: its network.safetensors
+    siammask.safetensors        weights whose card names one of these networks, such as followspot convert writes
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
+from followspot.jobs.confidences import RecordingTracker
 from followspot.tracking.base import Tracker
 from followspot.tracking.siamese_settings import SIAMESE_PRESETS, SIAMESE_TUNABLE, SiameseSettings, change_siamese, describe_siamese
+
+WEIGHTS_OF_RUN: Final = "network.safetensors"
+"""What a training run of an online tracker leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +33,7 @@ class SiameseSpec:
     preset: SiameseSettings = field(default_factory=lambda: SIAMESE_PRESETS["vot"])
     device: str = "auto"
     confidence: bool = False
-    """Its answers always carry the network's score; nothing more is recorded."""
+    """Whether the network's score of each answer is remembered as its confidence (`RecordingTracker`); results are the same."""
 
     def build(self) -> Tracker:
         """The tracker.
@@ -37,7 +49,8 @@ class SiameseSpec:
 
         network, _ = load_online_network(self.weights)
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        return SiameseTracker(network.to(device), self.preset)
+        tracker = SiameseTracker(network.to(device), self.preset)
+        return RecordingTracker(tracker) if self.confidence else tracker
 
     def settings(self) -> dict[str, object]:
         """What makes results the same, as JSON has it: weights are named by their content, wherever the file lies.
@@ -70,7 +83,72 @@ class SiameseSpec:
         """
         return replace(self, preset=change_siamese(self.preset, settings))
 
+    def with_confidence(self) -> "SiameseSpec":
+        """The same tracker with `confidence`."""
+        return replace(self, confidence=True)
+
     @property
     def slug(self) -> str:
         """The name as that of a folder."""
         return re.sub(r"[^\w.+-]+", "-", self.name).strip("-.") or "tracker"
+
+
+def is_online(text: str) -> bool:
+    """Whether a name or path is that of an online tracker, whether its weights are there or not.
+
+    Raises:
+        EncoderError: a weights file is damaged.
+
+    >>> is_online("siammask-lite"), is_online("descriptor")
+    (True, False)
+    """
+    from followspot.models.online_networks import ONLINE_NETWORKS
+    from followspot.models.weights import read_card
+
+    path = Path(text)
+    if text in ONLINE_NETWORKS or (path / WEIGHTS_OF_RUN).is_file():
+        return True
+    return path.is_file() and "network" in read_card(path)
+
+
+def find_siamese(text: str, *, preset: SiameseSettings | None = None, name: str | None = None, device: str = "auto") -> SiameseSpec:
+    """An online tracker by name, without a preset in it.
+
+    Args:
+        text: for which `is_online` is true.
+        preset: its settings; None for ``vot``. A network that draws no masks is asked for upright boxes whatever they say.
+        name: what to call it; None takes it from `text` and the preset.
+        device: where it computes.
+
+    Raises:
+        EncoderError: no weights come with that network; says where to get some.
+    """
+    from followspot.models.online_networks import ONLINE_NETWORKS, shipped_weights
+    from followspot.models.weights import read_card
+
+    path = Path(text)
+    weights = shipped_weights(text) if text in ONLINE_NETWORKS else path / WEIGHTS_OF_RUN if path.is_dir() else path
+    chosen = SIAMESE_PRESETS["vot"] if preset is None else preset
+    if str(read_card(weights).get("network")).endswith("-box"):
+        chosen = replace(chosen, output="axis-aligned")
+    called = text if text in ONLINE_NETWORKS else _short_name(weights)
+    return SiameseSpec(
+        name=name or (called if chosen.name == "vot" else f"{called}@{chosen.name}"), weights=weights, preset=chosen, device=device
+    )
+
+
+def usual_preset(benchmark: str) -> str:
+    """The settings for a benchmark where nobody names any, as SiamMask's published evaluation has them.
+
+    Args:
+        benchmark: its name on the command line.
+
+    >>> usual_preset("davis-2017"), usual_preset("vot2018")
+    ('davis', 'vot')
+    """
+    return "davis" if benchmark.startswith(("davis", "youtube-vos")) else "vot"
+
+
+def _short_name(weights: Path) -> str:
+    """What tells a file apart: the folder of a run, or its own name."""
+    return weights.resolve().parent.name if weights.name == WEIGHTS_OF_RUN else weights.stem

@@ -9,7 +9,8 @@
     resnet50:moco.pth           weights that do not say it
     identity, template          baselines; flow:dis, flow:farneback, flow:coarse-to-fine
     flow:mine.raft:flow         a flow of one's own, learnt or not: the function `flow` of the module `mine.raft`
-    descriptor@crw              with a preset, by its name or file
+    siammask-lite               an online tracker by name, weights file or training run (see `followspot.jobs.siamese`)
+    descriptor@crw              with a preset, by its name or file; siammask-lite@davis likewise
     ours=run/@crw               under a name of one's own
 """
 
@@ -25,9 +26,11 @@ from typing import cast
 from followspot.errors import SettingError
 from followspot.io.files import missing_file, nearest
 from followspot.jobs.confidences import RecordingTracker
+from followspot.jobs.siamese import WEIGHTS_OF_RUN, SiameseSpec, find_siamese, is_online
 from followspot.tracking.base import Tracker
 from followspot.tracking.preset_file import change_preset, describe_preset
 from followspot.tracking.presets import PRESETS, Preset
+from followspot.tracking.siamese_settings import SIAMESE_PRESETS, SiameseSettings
 
 WEIGHTS = (".safetensors", ".pt", ".pth")
 """How weight files end."""
@@ -120,6 +123,14 @@ class TrackerSpec:
             raise SettingError(f"{self.method} has no settings to search; choose a tracker that propagates")
         return replace(self, preset=change_preset(self.preset, settings))
 
+    def with_confidence(self) -> "TrackerSpec":
+        """The same tracker with `confidence`.
+
+        Raises:
+            SettingError: a baseline.
+        """
+        return replace(self, confidence=True)
+
     @property
     def slug(self) -> str:
         """The name as that of a folder."""
@@ -159,21 +170,32 @@ def read_name(text: str) -> tuple[str | None, str, str | None]:
 
 
 def find_tracker(
-    text: str, *, preset: Preset | None = None, name: str | None = None, stride: int | None = None, device: str = "auto"
-) -> TrackerSpec:
+    text: str,
+    *,
+    preset: Preset | SiameseSettings | None = None,
+    name: str | None = None,
+    stride: int | None = None,
+    device: str = "auto",
+) -> TrackerSpec | SiameseSpec:
     """A tracker by name, without a preset in it (see `read_name`).
 
     Args:
         text: a name or a path, see the module.
-        preset: propagation settings; None for the default.
+        preset: settings of the kind of tracker it is; None for the usual ones.
         name: what to call it; None takes it from `text` and the preset.
         stride: pixels a feature cell, where the encoder offers a choice.
         device: where it computes.
 
     Raises:
-        SettingError: nothing has that name; names the nearest.
-        EncoderError: a path leads to no weights.
+        SettingError: nothing has that name (names the nearest), or the preset is of another kind of tracker.
+        EncoderError: a path leads to no weights, or none come with an online tracker.
     """
+    if is_online(text):
+        if isinstance(preset, Preset):
+            raise SettingError(f"{text} is an online tracker and takes no preset of propagation; choose from: {', '.join(SIAMESE_PRESETS)}")
+        return find_siamese(text, preset=preset, name=name, device=device)
+    if isinstance(preset, SiameseSettings):
+        raise SettingError(f"{text} is no online tracker and takes no preset of one; choose from: {', '.join(PRESETS)}")
     chosen = preset if preset is not None else PRESETS["default"]
     if text in BASELINES or _is_own_flow(text):
         return TrackerSpec(name=name or text, method=text, device=device)
@@ -194,7 +216,7 @@ def with_preset(name: str, preset: Preset) -> str:
 
 def is_weights(path: Path) -> bool:
     """Whether a path is that of a weight file or of a training run's folder, rather than a folder of results."""
-    return (path.is_file() and path.suffix in WEIGHTS) or (path / "encoder.safetensors").is_file()
+    return (path.is_file() and path.suffix in WEIGHTS) or any((path / name).is_file() for name in ("encoder.safetensors", WEIGHTS_OF_RUN))
 
 
 def _is_own_flow(text: str) -> bool:
@@ -219,7 +241,10 @@ def _encoder_and_weights(text: str) -> tuple[str | None, Path | None]:
     if path.is_dir():
         inside = path / "encoder.safetensors"
         if not inside.is_file():
-            raise SettingError(f"{path} holds no encoder.safetensors, so it is no finished training run; name a weights file")
+            raise SettingError(
+                f"{path} holds no encoder.safetensors, so it is no finished training run (nor {WEIGHTS_OF_RUN}, as that of an online "
+                "tracker does); name a weights file"
+            )
         return None, inside
     network, colon, file = text.rpartition(":")
     if colon and file.endswith(WEIGHTS):
@@ -242,9 +267,10 @@ def _existing(path: Path) -> Path:
 
 def _known() -> tuple[str, ...]:
     from followspot.models.networks import NETWORKS
+    from followspot.models.online_networks import ONLINE_NETWORKS
 
     untrained = tuple(f"random:{name}" for name in NETWORKS if name != "descriptor")
-    return ("default", *BASELINES, "followspot", *NETWORKS, *untrained)
+    return ("default", *BASELINES, "followspot", *ONLINE_NETWORKS, *NETWORKS, *untrained)
 
 
 def _short_name(text: str, weights: Path | None) -> str:

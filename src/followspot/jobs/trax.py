@@ -49,7 +49,7 @@ def serve(tracker: Tracker, *, name: str) -> int:
         [trax.Region.RECTANGLE, trax.Region.POLYGON],
         [trax.Image.PATH, trax.Image.MEMORY, trax.Image.BUFFER],
         tracker_name=name,
-        tracker_description="label propagation with followspot",
+        tracker_description=f"{name} of followspot",
         tracker_family="followspot",
     )
     frames = 0

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
 
 from followspot.benchmarks.base import Benchmark
 from followspot.benchmarks.report import Report
@@ -22,43 +21,14 @@ from followspot.errors import OutputError, SettingError
 from followspot.io.files import write_atomic
 from followspot.jobs.evaluate import evaluate_tracker, run_settings
 from followspot.jobs.search_space import Range, Value, grid_of, is_small
+from followspot.jobs.tracker_choice import Tunable
 from followspot.jobs.trials import LEASE, Sampler, Trial, TrialQueue
 from followspot.jobs.tune_report import TuneReport
-from followspot.tracking.base import Tracker
 
 Progress = Callable[[int, int | None], None]
 """Told how many settings were tried, and how many there are to be."""
 
 _WAIT_SECONDS = 0.2
-
-
-class Tunable(Protocol):
-    """A tracker whose settings can be searched: `followspot.jobs.trackers.TrackerSpec`, or anything like it that can be pickled."""
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        ...
-
-    def tunable(self) -> Mapping[str, str]:
-        """The settings that are worth searching, with their usual ranges as `followspot.jobs.search_space` reads them."""
-        ...
-
-    def with_settings(self, settings: Mapping[str, object]) -> Self:
-        """The same tracker with other values, also of settings that `tunable` does not list.
-
-        Raises:
-            SettingError: an unknown name (names the nearest), or a value out of range.
-        """
-        ...
-
-    def build(self) -> Tracker:
-        """The tracker."""
-        ...
-
-    def settings(self) -> Mapping[str, object]:
-        """What makes results the same, as JSON has it."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,24 @@ def load_online_network(weights: Path) -> tuple[SiamMask | S2iamMask, dict[str, 
     return network.eval(), card
 
 
+def shipped_weights(name: str) -> Path:
+    """The weights that come with the package.
+
+    Args:
+        name: one of :data:`ONLINE_NETWORKS`.
+
+    Raises:
+        EncoderError: none come with it; says where to get some.
+    """
+    path = Path(__file__).with_name(f"{name}.safetensors")
+    if not path.is_file():
+        raise EncoderError(
+            f"no weights come with {name}; train them (followspot train {name} --data STORE --out RUN) or convert published ones (followspot "
+            "convert SiamMask_DAVIS.pth --from siammask --out FILE.safetensors), and give RUN or FILE.safetensors as the tracker"
+        )
+    return path
+
+
 def save_online_network(path: Path, network: SiamMask | S2iamMask, card: Mapping[str, Any]) -> None:
     """Write a network with its name in the card; the file appears whole or not at all.
 

@@ -77,6 +77,25 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     raise EncoderError(f"weights must be .safetensors, .pt or .pth, got {path.name}; convert the file or correct its ending")
 
 
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a weight file, without its tensors; empty where it has none.
+
+    Args:
+        path: ``.safetensors``; other files have no card.
+
+    Raises:
+        EncoderError: the file is damaged or not safetensors.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            card = json.loads((file.metadata() or {}).get(_CARD, "{}"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise EncoderError(f"{path} is damaged or not safetensors ({_first_line(error)}); fetch it again") from error
+    return dict(card)
+
+
 def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str, unused: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Put tensors into a module, all of them or an error.
 

@@ -14,7 +14,8 @@ from followspot.errors import EncoderError, SettingError
 from followspot.io.files import write_atomic
 from followspot.jobs.evaluate import Show, evaluate
 from followspot.jobs.tables import Cell, Table
-from followspot.jobs.trackers import TrackerSpec, find_tracker
+from followspot.jobs.tracker_choice import TrackerChoice
+from followspot.jobs.trackers import find_tracker
 from followspot.tracking.presets import Preset
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def supervision(
 
 
 def _score(
-    benchmark: Benchmark, spec: TrackerSpec, out: Path, *, data: Path | None, processes: int, show: Show
+    benchmark: Benchmark, spec: TrackerChoice, out: Path, *, data: Path | None, processes: int, show: Show
 ) -> tuple[Report | None, str]:
     try:
         spec.build()
