@@ -21,6 +21,7 @@ app.command("followspot.cli.track:track", name="track", help="Follow what you po
 app.command("followspot.cli.recolor:recolor", name="recolor", help="Colour a grey video from frames of it that someone has coloured.")
 app.command("followspot.cli.flow:flow", name="flow", help="Write the dense flow between two frames as a .flo file.")
 app.command("followspot.cli.prepare:prepare", name="prepare", help="Make a store of small clips from any videos.")
+app.command("followspot.cli.targets:targets", name="targets", help="Cut targets for an online tracker out of labelled images and video.")
 app.command("followspot.cli.train:train", name="train", help="Train an encoder on unlabelled video.")
 app.command("followspot.cli.adapt:adapt", name="adapt", help="Fine-tune the encoder on your own video, without labels.")
 app.command("followspot.cli.report:report", name="report", help="One HTML file about results and training runs: tables, figures, pictures.")

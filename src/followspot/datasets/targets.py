@@ -155,12 +155,18 @@ class TargetWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            if error is None:
+            if error is None and self.targets:
                 write_boxes(self.root, self.card.dataset, {video: tracks for video, tracks in self._done.items() if tracks})
                 write_card(self.root, self.card)
+            if error is None:
                 self._ledger.unlink()
         finally:
             self._lines.close()
+
+    @property
+    def targets(self) -> int:
+        """How many there are in finished videos. Without any, no index is written."""
+        return sum(map(len, self._done.values()))
 
     def done(self, video: str) -> bool:
         """Whether a video was finished, by this or an earlier conversion."""

@@ -1,0 +1,88 @@
+"""``followspot targets``: labelled images and videos to a store of targets, which siamese trackers are trained on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from followspot.cli.progress import Stages
+
+if TYPE_CHECKING:
+    from followspot.datasets.sources.base import LabelledSource
+
+Format = Literal["yolo"]
+_CHOICE = Group("Choice: what is left out", sort_key=1)
+_CARD = Group("Card: what is noted about the dataset", sort_key=2)
+
+
+@Parameter(name="*", group=_CHOICE)
+@dataclass(frozen=True, kw_only=True)
+class TargetChoice:
+    """What is left out."""
+
+    only: str | None = None
+    """Pattern that the name of a video or photograph must fit, as in "train/*"."""
+    without: str | None = None
+    """Pattern that it must not fit."""
+    list_file: Annotated[Path | None, Parameter(name="--list")] = None
+    """Text file with the names of videos to take, one a line."""
+    min_side: float | None = None
+    """Pixels of the shorter side of an object's box; smaller ones are left out. Default 8."""
+    min_area: float | None = None
+    """Pixels of its mask, or of its box where there is no mask. Default 400; youtube-vos 1001."""
+
+
+@Parameter(name="*", group=_CARD)
+@dataclass(frozen=True, kw_only=True)
+class TargetNotes:
+    """What is noted about the dataset."""
+
+    name: str | None = None
+    """Name in the store; default one a format. Another name makes a dataset of its own."""
+    licence: str = ""
+    """Licence of images and annotations."""
+    origin: str | None = None
+    """Where it comes from; default the format."""
+
+
+def targets(
+    kind: Annotated[Format, Parameter(help="What SOURCE is.")],
+    source: Annotated[list[Path], Parameter(help="Folders and files of that format.", negative="")],
+    /,
+    *,
+    out: Path,
+    workers: int | None = None,
+    choice: TargetChoice = TargetChoice(),
+    notes: TargetNotes = TargetNotes(),
+) -> None:
+    """Cut targets out of labelled images and videos, for training a siamese tracker.
+
+    Writes STORE/crop511/, STORE/<name>.json and STORE/<name>.card.json. More datasets may be added to one store. A stopped run goes
+    on when the same command is given again, and a second run only does what is new.
+
+    Args:
+        out: Folder of the store.
+        workers: Threads; default one a core.
+    """
+    from followspot.jobs.targets import FORMATS, make_targets
+
+    found = _chosen(FORMATS[kind](source), choice, notes)
+    with Stages("photos" if found.card.still else "videos") as progress:
+        report = make_targets(found, out, workers=workers, progress=progress)
+    print(report.text())
+
+
+def _chosen(source: "LabelledSource", choice: TargetChoice, notes: TargetNotes) -> "LabelledSource":
+    from followspot.datasets.frame_files import read_names
+    from followspot.datasets.sources.base import choose_videos
+
+    names = None if choice.list_file is None else read_names(choice.list_file, {video.name for video in source.videos})
+    sizes = {"side": choice.min_side, "area": choice.min_area}
+    card = replace(source.card, dataset=notes.name or source.card.dataset, source=notes.origin or source.card.source, licence=notes.licence)
+    return replace(
+        source,
+        videos=choose_videos(source.videos, only=choice.only, without=choice.without, names=names),
+        least=replace(source.least, **{name: value for name, value in sizes.items() if value is not None}),
+        card=card,
+    )
