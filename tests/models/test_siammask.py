@@ -197,3 +197,24 @@ def test_layers_of_the_third_stage_are_dilated_and_keep_the_size():
 def test_what_does_not_fit_is_said(lite, found, act, message):
     with pytest.raises(SettingError, match=message):
         act(lite, found)
+
+
+@pytest.mark.parametrize("templates", [1, 2])
+def test_masks_of_few_places_equal_those_read_from_the_whole_grid(lite, templates):
+    places = torch.tensor([[0, 0, 0], [1, 24, 24], [1, 12, 7], [0, 3, 21]])
+    with torch.inference_mode():
+        found = lite.search(lite.template(crops(batch=templates, side=127)), crops(batch=2))
+        whole = lite.heads["mask"].correlate(found.template.kernels["mask"], found.features.map)
+        expected = lite.refinement(whole[places[:, 0], :, places[:, 1], places[:, 2]], found.features.sides, places)
+        torch.testing.assert_close(lite.masks(found, places), expected, atol=1e-5, rtol=1e-5)
+        many = places.repeat(9, 1)
+        torch.testing.assert_close(lite.masks(found, many), expected.repeat(9, 1, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_few_places_do_not_pay_for_the_whole_grid(lite, found):
+    sizes = []
+    hook = lite.heads["mask"].of_search.register_forward_hook(lambda _, inputs, __: sizes.append(tuple(inputs[0].shape)))
+    with torch.inference_mode():
+        lite.masks(found, (3, 21))
+    hook.remove()
+    assert sizes == [(1, 128, 7, 7)]

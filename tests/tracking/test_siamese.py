@@ -411,3 +411,45 @@ def test_f130_masks_of_boxes_lie_in_the_enlarged_box():
     answer = tracker.step(scene(1, car(1)))
     rows, columns = np.nonzero(answer.masks)
     np.testing.assert_allclose([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], [52, 80.6, 106, 145.4], atol=1.6)
+
+
+def watch(network):
+    """What the backbone is shown: side and dtype, by copies of the network as well."""
+    shown = []
+    network.backbone.register_forward_hook(lambda _, inputs, __: shown.append((inputs[0].shape[-1], inputs[0].dtype)))
+    return shown
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_f123_the_template_is_computed_once_in_the_precision_of_the_processor(monkeypatch, native, dtype):
+    monkeypatch.setattr("followspot.models.siammask_inference.has_bfloat16", lambda: native)
+    network = build_online_network("siammask-lite").eval()
+    shown = watch(network)
+    tracker = SiameseTracker(network, DAVIS)
+    tracker.start(scene(0, car(0), ball(0)), [around(car(0), ball(0))])
+    for t in (1, 2):
+        tracker.step(scene(t, car(t), ball(t)))
+    assert shown == [(127, dtype)] * 2 + [(255, dtype)] * 4
+
+
+class Plain:
+    """A network that the tracker does not know, so that it is asked as it is."""
+
+    def __init__(self, network):
+        self.exemplar_size, self.instance_size, self.stride = 127, 255, 8
+        self.anchors, self.mask_side = network.anchors, network.mask_side
+        self.template, self.search, self.masks = network.template, network.search, network.masks
+
+
+def test_in_single_precision_the_prepared_network_follows_as_the_plain_one():
+    torch.manual_seed(0)
+    network = build_online_network("siammask-lite").eval()
+    answers = []
+    for asked in (network, Plain(network)):
+        tracker = SiameseTracker(asked, DAVIS, precision="float32")
+        tracker.start(scene(0, car(0)), [around(car(0))])
+        answers.append([tracker.step(scene(t, car(t))) for t in (1, 2, 3)])
+    for ours, plain in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours.objects[0].box, plain.objects[0].box, atol=1e-3)
+        np.testing.assert_allclose(ours.objects[0].confidence, plain.objects[0].confidence, atol=1e-5)
+        assert (ours.masks != plain.masks).mean() < 1e-3

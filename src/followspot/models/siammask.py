@@ -17,12 +17,16 @@ from followspot.models.siammask_backbone import STRIDE, Features, SiamMaskBackbo
 from followspot.models.siammask_heads import CorrelationHead
 from followspot.models.siammask_refine import Refinement
 from followspot.ops.anchors import Anchors
+from followspot.ops.regions import cut_windows
 
 MaskKind = Literal["refined", "base", "none"]
 """Masks of 127x127 by refinement; of 63x63 read from one vector; or boxes only."""
 
 _BASE_SIDE: Final = 63
 _TEMPLATE_CELLS: Final = 7
+# A place sees 7x7 cells, 5x5 after the branch's convolution. The whole map has 29x29, so up to this many places in each crop cost less than
+# half of it.
+_FEW: Final = 16
 # Channels of the maps by depth: 256 as published; the twin for CPUs has half, as its backbone has a quarter.
 _WIDTHS: Final = {50: 256, 18: 128}
 
@@ -143,18 +147,30 @@ class SiamMask(nn.Module):
         if self.masks_kind == "none":
             raise SettingError(f"{self.name} has boxes only and draws no masks; use a network with masks")
         places = _places(positions, like=proposals.scores)
-        correlation = self.head("mask").correlate(proposals.template.kernels["mask"], proposals.features.map)
-        sample, row, column = places.unbind(1)
         if self.refinement is not None:
-            refined: Tensor = self.refinement(correlation[sample, :, row, column], proposals.features.sides, places)
+            refined: Tensor = self.refinement(self._correlation_at(places, proposals), proposals.features.sides, places)
             return refined
         readout = self.head("mask").readout
         if self.training:
             # The statistics of batch norm are those of the whole grid, as published, however few places are asked for.
-            drawn: Tensor = readout(correlation)[sample, :, row, column]
+            sample, row, column = places.unbind(1)
+            drawn: Tensor = readout(self._correlation(proposals))[sample, :, row, column]
         else:
-            drawn = readout(correlation[sample, :, row, column, None, None])[:, :, 0, 0]
+            drawn = readout(self._correlation_at(places, proposals)[:, :, None, None])[:, :, 0, 0]
         return drawn.view(-1, _BASE_SIDE, _BASE_SIDE)
+
+    def _correlation(self, proposals: Proposals) -> Tensor:
+        """What the mask branch sees: ``(B, width, 25, 25)``."""
+        return self.head("mask").correlate(proposals.template.kernels["mask"], proposals.features.map)
+
+    def _correlation_at(self, places: Tensor, proposals: Proposals) -> Tensor:
+        """The same at some places ``(N, 3)`` only: ``(N, width)``."""
+        sample, row, column = places.unbind(1)
+        kernel, search = proposals.template.kernels["mask"], proposals.features.map
+        if self.training or len(places) > _FEW * len(search):  # the whole grid; its statistics are what trains
+            return self._correlation(proposals)[sample, :, row, column]
+        seen = cut_windows(search, places, size=_TEMPLATE_CELLS, step=1, padding=0)
+        return self.head("mask").correlate(kernel if len(kernel) == 1 else kernel[sample], seen)[:, :, 0, 0]
 
     def head(self, name: str) -> CorrelationHead:
         """One branch: ``"score"``, ``"box"`` or ``"mask"``."""

@@ -63,7 +63,7 @@ class SiamMaskBackbone(nn.Module):
 
     def forward(self, crops: Tensor) -> Features:
         """Encode ``(B, 3, H, W)`` crops, RGB in 0..1."""
-        fine = functional.relu(self.bn1(self.conv1(crops)))
+        fine = functional.relu(self.bn1(self.conv1(crops)), inplace=True)
         middle = self.layer1(functional.max_pool2d(fine, 3, 2, 1))
         coarse = self.layer2(middle)
         return Features(map=self.adjust(self.layer3(coarse)), sides=(fine, middle, coarse))

@@ -49,7 +49,10 @@ class Refinement(nn.Module):
         Returns:
             ``(N, 127, 127)`` logits.
         """
-        x: Tensor = self.start(vectors[:, :, None, None])
+        # The transposed convolution of a single cell, as the matrix product that it is.
+        x = (vectors @ self.start.weight.flatten(1)).view(-1, *self.start.weight.shape[1:])
+        if self.start.bias is not None:
+            x = x + self.start.bias.view(-1, 1, 1)
         for level, size in ((2, 31), (1, 61), (0, SIDE)):
             x = self.deep[level](x) + self.side[level](side_windows(sides[level], positions, level=level))
             x = self.after[level](functional.interpolate(x, size=(size, size), mode="nearest"))

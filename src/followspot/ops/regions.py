@@ -66,9 +66,18 @@ def cut_windows(maps: Tensor, positions: Tensor, *, size: int, step: int, paddin
     """
     if len(positions) == 0:
         return maps.new_zeros(0, maps.shape[1], size, size)
-    padded = functional.pad(maps, (padding,) * 4)
-    starts = ((sample, step * row, step * column) for sample, row, column in positions.tolist())
-    return torch.stack([padded[sample, :, top : top + size, left : left + size] for sample, top, left in starts])
+    starts = ((sample, step * row - padding, step * column - padding) for sample, row, column in positions.tolist())
+    windows = [_window(maps[sample : sample + 1], top, left, size=size) for sample, top, left in starts]
+    return windows[0] if len(windows) == 1 else torch.cat(windows)
+
+
+def _window(one: Tensor, top: int, left: int, *, size: int) -> Tensor:
+    """A square of one map ``(1, C, h, w)``, zeros outside; padding it alone is many times cheaper than padding the map."""
+    height, width = one.shape[2:]
+    above, before = max(-top, 0), max(-left, 0)
+    below, after = max(top + size - height, 0), max(left + size - width, 0)
+    inside = one[:, :, top + above : max(top + size - below, 0), left + before : max(left + size - after, 0)]
+    return functional.pad(inside, (before, after, above, below)) if above or before or below or after else inside
 
 
 def _places(boxes: Tensor, *, size: int, stride: float, first: float, shape: tuple[int, int]) -> Tensor:

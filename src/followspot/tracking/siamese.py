@@ -4,10 +4,15 @@ Wang et al., "Fast online object tracking and segmentation: a unifying approach"
 of the annotated frame and never changes; nothing but frames reaches the tracker afterwards, unless someone annotates again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
 
 from followspot.errors import AnnotationError, SettingError
 from followspot.models.s2iammask import S2iamMask
+from followspot.models.siammask_inference import Precision
 from followspot.tracking.rules import require_annotations, require_size, stream
 from followspot.tracking.siamese_books import Given, admit
 from followspot.tracking.siamese_look import Look
@@ -24,19 +29,25 @@ class SiameseTracker:
     Args:
         network: in eval mode, on the device where it shall compute.
         settings: how proposals are chosen; the preset ``vot`` unless told otherwise.
+        precision: in which SiamMask and S2iamMask compute: ``"bfloat16"``, ``"float32"`` or ``"auto"``, which takes the first on processors
+            that multiply it natively. Of the network a copy is made for it; what trains the network afterwards does not reach the tracker.
 
     The confidence of an answer is the network's score of the chosen proposal. An object given as a box is answered by the upright box of
     the proposal, a rotated one (`TrackedObject.polygon`) and pixels; one given as a mask has the extent of its pixels as its box.
     """
 
-    def __init__(self, network: SiameseNetwork | S2iamMask, settings: SiameseSettings | None = None) -> None:
+    def __init__(
+        self, network: SiameseNetwork | S2iamMask, settings: SiameseSettings | None = None, *, precision: Precision = "auto"
+    ) -> None:
         self.settings = SIAMESE_PRESETS["vot"] if settings is None else settings
-        self._look = Look(network, self.settings)
+        self.network = network
+        self._look = Look(network, self.settings, precision=precision)
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything."""
         self._targets: dict[str, Target] = {}
+        self._shown: dict[str, int] = {}
         self._frame: Frame | None = None
         self._ids: Ids | None = None
 
@@ -103,6 +114,7 @@ class SiameseTracker:
         given = admit(annotations, taken, size=(height, width), pixels=self._look.draws)
         for entry in given:
             self._targets[entry.name] = Target(entry, self._frame.image, look=self._look)
+            self._shown[entry.name] = self._frame.index
         self._paste(given, (height, width))
         return self._answer(self._frame)
 
@@ -137,6 +149,49 @@ class SiameseTracker:
             AnnotationError: nothing is annotated, or the video ends before the annotated frame.
         """
         yield from stream(self, frames, annotations, following=lambda: bool(self._targets))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        weights = next(self.network.parameters(), None) if isinstance(self.network, torch.nn.Module) else None
+        return torch.device("cpu") if weights is None else weights.device
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on with `step` later: plain numbers, and in which frames templates were taken.
+
+        Raises:
+            SettingError: `start` was not called.
+        """
+        if self._frame is None:
+            raise SettingError("there is no state before start()")
+        objects = [
+            {
+                "name": name,
+                "kind": target.kind,
+                "mask_id": target.mask_id,
+                "shown": self._shown[name],
+                "given": target.given.box.tolist(),
+                **target.state(),
+            }
+            for name, target in self._targets.items()
+        ]
+        return {"frame": self._frame.index, "objects": objects}
+
+    def restore(self, state: Mapping[str, Any], frame_at: Callable[[int], Frame]) -> None:
+        """Goes on with `step` where `state` was taken, bit for bit: templates are taken anew.
+
+        Args:
+            state: from `state`, also after a way through JSON.
+            frame_at: gives the frame of an index.
+        """
+        self.reset()
+        for entry in state["objects"]:
+            box = np.array(entry["given"], np.float64)
+            given = Given(name=entry["name"], kind=entry["kind"], box=box, mask=None, mask_id=entry["mask_id"])
+            target = Target(given, frame_at(entry["shown"]).image, look=self._look)
+            target.restore(entry)
+            self._targets[given.name], self._shown[given.name] = target, entry["shown"]
+        self._frame = frame_at(state["frame"])
 
     def _paint(self, size: tuple[int, int]) -> Ids | None:
         """The id map of all objects that have pixels; None where none can have any."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from followspot.errors import SettingError
 from followspot.models.s2iammask import S2iamMask
+from followspot.models.siammask import SiamMask
+from followspot.models.siammask_inference import Precision, prepare
 from followspot.ops.anchors import decode_boxes
 from followspot.ops.siamese_crops import Floats, Image, Patch, Values, Window, context_side, cut, put_back
 from followspot.tracking.siamese_choice import Candidates, enlarge, rate
@@ -48,11 +50,17 @@ class Sight:
 class Look:
     """A network and the settings by which it is asked.
 
+    Args:
+        network: what is asked; of SiamMask and S2iamMask a copy that is made for it (`followspot.models.siammask_inference`), of others
+            itself.
+        settings: what is wanted.
+        precision: of the copy.
+
     Raises:
-        SettingError: rotated boxes are wanted of a network that draws no masks.
+        SettingError: rotated boxes are wanted of a network that draws no masks, or the precision is unknown.
     """
 
-    def __init__(self, network: SiameseNetwork | S2iamMask, settings: SiameseSettings) -> None:
+    def __init__(self, network: SiameseNetwork | S2iamMask, settings: SiameseSettings, *, precision: Precision = "auto") -> None:
         self.draws = settings.output == "rotated"
         """Whether masks are drawn."""
         if self.draws and not network.mask_side:
@@ -60,9 +68,10 @@ class Look:
         self.settings = settings
         self.threshold = settings.seg_thr if settings.vote_n == 1 else settings.vote_threshold
         """What a pixel of `draw` must exceed."""
-        self._network = network
-        weights = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+        self._network = prepare(network, precision=precision) if isinstance(network, SiamMask | S2iamMask) else network
+        weights = next(self._network.parameters(), None) if isinstance(self._network, nn.Module) else None
         self._device = torch.device("cpu") if weights is None else weights.device
+        self._dtype = torch.float32 if weights is None else weights.dtype
         self._anchors = network.anchors.boxes()
 
     @torch.inference_mode()
@@ -156,8 +165,9 @@ class Look:
         return enlarge(sight.candidates.boxes[voters], self.settings.vote_enlarge, pixels=sight.pixels)
 
     def _crop(self, image: Image, window: Window, *, pixels: int, fill: Floats) -> Tensor:
+        """``(1, 3, pixels, pixels)`` RGB in 0..1 as the network takes it, channels last as images are."""
         crop = torch.from_numpy(cut(image, window, pixels=pixels, fill=fill)).to(self._device)
-        return crop.permute(2, 0, 1)[None].float() / 255
+        return (crop.permute(2, 0, 1)[None].float() / 255).to(self._dtype)
 
 
 def _within(mask: Values, box: Floats, limit: Floats) -> Values:
