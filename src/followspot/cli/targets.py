@@ -11,7 +11,7 @@ from followspot.cli.progress import Stages
 if TYPE_CHECKING:
     from followspot.datasets.sources.base import LabelledSource
 
-Format = Literal["yolo"]
+Format = Literal["coco", "youtube-vos", "davis", "vid", "det", "yolo"]
 _CHOICE = Group("Choice: what is left out", sort_key=1)
 _CARD = Group("Card: what is noted about the dataset", sort_key=2)
 

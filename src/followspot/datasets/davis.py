@@ -132,7 +132,7 @@ class DavisDataset:
         self.split = split
         self.resolution = resolution
         self.year, listing = _find_list(self.root, year=year, split=split, resolution=resolution)
-        self.sequences = tuple(self._open(name) for name in _read_list(listing))
+        self.sequences = tuple(self._open(name) for name in read_sequences(listing))
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -238,8 +238,12 @@ def _lists(root: Path, resolution: str) -> dict[tuple[Year, str], Path]:
     return lists
 
 
-def _read_list(path: Path) -> list[str]:
-    """Sequence names of a list: one a line, or lines of ``/JPEGImages/480p/bear/00000.jpg /Annotations/...`` for every frame."""
+def read_sequences(path: Path) -> list[str]:
+    """Sequence names of a list: one a line, or lines of ``/JPEGImages/480p/bear/00000.jpg /Annotations/...`` for every frame.
+
+    Raises:
+        DatasetError: it lists none.
+    """
     names: dict[str, None] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip():

@@ -132,7 +132,7 @@ def _add_annotation(entry: Mapping[str, object], image: _Image, categories: Mapp
         name = image.names.next(category.name)
         image.keypoints.append(Keypoints(xy=xy, joints=category.joints, skeleton=category.skeleton, name=name))
     elif entry.get("segmentation"):
-        region = _region(entry["segmentation"], image.size, f"{where}.segmentation")
+        region = decode_region(entry["segmentation"], image.size, f"{where}.segmentation")
         image.regions.append((image.names.next(category.name), region))
     elif entry.get("bbox"):
         x, y, width, height = as_numbers(entry["bbox"], f"{where}.bbox", count=4)
@@ -150,7 +150,20 @@ def _joints(entry: Mapping[str, object], category: _Category, where: str) -> NDA
     return triples[:, :2].copy()
 
 
-def _region(value: object, size: tuple[int, int] | None, where: str) -> NDArray[np.bool_]:
+def decode_region(value: object, size: tuple[int, int] | None, where: str) -> NDArray[np.bool_]:
+    """The pixels of a ``segmentation``.
+
+    Args:
+        value: run lengths, plain or compressed, or a list of polygons; no polygon covers nothing.
+        size: ``(H, W)`` of the image; run lengths say it themselves.
+        where: what errors name.
+
+    Returns:
+        ``(H, W)``.
+
+    Raises:
+        AnnotationError: it is neither, or of another size.
+    """
     if isinstance(value, Mapping):
         return _decode(as_mapping(value, where), size, where)
     if size is None:

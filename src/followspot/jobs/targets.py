@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from followspot.datasets.sources.base import LabelledObject, LabelledSource, LabelledVideo, Least, LeftOut
+from followspot.datasets.sources.coco import read_coco_instances
+from followspot.datasets.sources.id_maps import read_davis, read_youtube_vos
+from followspot.datasets.sources.imagenet import read_det, read_vid
 from followspot.datasets.sources.yolo import read_yolo
 from followspot.datasets.target_index import Box
 from followspot.datasets.targets import TargetWriter
@@ -17,7 +20,14 @@ from followspot.errors import DatasetError, SettingError
 Progress = Callable[[str, int, int | None], None]
 Reader = Callable[[Sequence[Path]], LabelledSource]
 
-FORMATS: Mapping[str, Reader] = {"yolo": read_yolo}
+FORMATS: Mapping[str, Reader] = {
+    "coco": read_coco_instances,
+    "youtube-vos": read_youtube_vos,
+    "davis": read_davis,
+    "vid": read_vid,
+    "det": read_det,
+    "yolo": read_yolo,
+}
 """What reads a format, by its name on the command line."""
 
 _CROPS = ""

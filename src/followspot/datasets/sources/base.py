@@ -129,6 +129,26 @@ def pictures_below(folder: Path) -> dict[str, Path]:
     return found
 
 
+def frame_numbers(names: Sequence[str]) -> list[int]:
+    """What the frames of a video are called in the index: their own numbers, or their places where names are no different numbers.
+
+    >>> frame_numbers(["00000", "00005"]), frame_numbers(["a", "b"])
+    ([0, 5], [0, 1])
+    """
+    numbers = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    return numbers if len(set(numbers)) == len(names) else list(range(len(names)))
+
+
+def mask_box(mask: NDArray[np.bool_]) -> Box:
+    """The extent ``xyxy`` of a mask ``(H, W)`` in which something is set.
+
+    >>> mask_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
+    (1.0, 1.0, 3.0, 2.0)
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1]) + 1, float(rows[-1]) + 1
+
+
 def read_picture(path: Path, *, size: tuple[int, int] | None = None) -> Image:
     """A picture as RGB ``(H, W, 3)``.
 
