@@ -26,7 +26,7 @@ from followspot.training.csv_log import MetricsCsv
 from followspot.training.environment import describe_environment, processor_name
 from followspot.training.panels import Panels, draw, pca_strip
 from followspot.training.progress import ProgressBar, quiet_lightning
-from followspot.training.recipe import LogSettings
+from followspot.training.run_settings import LogSettings
 from followspot.training.scores import Scores
 from followspot.training.text_log import TextLog
 from followspot.training.watched import Interval, looking_at
@@ -53,8 +53,7 @@ class Judge:
 
 def run(folder, *, steps=12, resume=None, judge=None, **options):
     module = toy.Toy(steps, **options)
-    encoder = SimpleNamespace(name="toy", stride=1)
-    recipe = SimpleNamespace(log=EVERY, steps=steps, encoder=encoder, to_yaml=lambda: toy.RECIPE)
+    recipe = SimpleNamespace(log=EVERY, steps=steps, about=lambda: {"encoder": "toy", "recipe": toy.RECIPE})
     callbacks = RunCallbacks(folder, recipe, score=judge, progress=False)
     assert callbacks.seconds == 0
     toy.fit(module, callbacks.all(), resume=resume)
@@ -130,7 +129,7 @@ def test_f092_scores_keep_the_best_encoder_and_checkpoint(finished):
         ("12", "0.5", "0.5"),
     ]
     state, card = load_weights(folder / "best.safetensors")
-    assert card == {"encoder": "toy", "stride": 1, "recipe": toy.RECIPE, "steps": 6, "score": 0.5}  # of two alike the earlier
+    assert card == {"encoder": "toy", "recipe": toy.RECIPE, "steps": 6, "score": 0.5}  # of two alike the earlier
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["toy"]["steps_done"] == 6
     assert all(torch.equal(value, best["state_dict"][f"encoder.{name}"]) for name, value in state.items())

@@ -86,8 +86,8 @@ class InDouble(TrainingModule):
         super().configure_model()
         self.double()
 
-    def _clips(self, raw):
-        clips = super()._clips(raw)
+    def batch_of(self, raw):
+        clips = super().batch_of(raw)
         return replace(clips, frames=clips.frames.double(), clean=clips.clean.double())
 
 

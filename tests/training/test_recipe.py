@@ -24,7 +24,6 @@ from followspot.training.optimiser import OptimizerSettings, build_optimizer
 from followspot.training.recipe import (
     DataSettings,
     EncoderSettings,
-    LogSettings,
     Recipe,
     RenormSettings,
     Term,
@@ -32,6 +31,7 @@ from followspot.training.recipe import (
     read_recipe,
     recipe_names,
 )
+from followspot.training.run_settings import LogSettings
 
 SHIPPED = recipe_names()
 MINE = {"name": "mine", "objectives": {"random_walk": {"frames": 3}}, "data": {"pattern": {"frames": 3}}, "steps": 5, "batch_size": 2}

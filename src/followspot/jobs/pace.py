@@ -11,7 +11,8 @@ import torch
 
 from followspot.datasets.store import ClipStore
 from followspot.jobs.train import train
-from followspot.training.recipe import LogSettings, Recipe
+from followspot.training.recipe import Recipe
+from followspot.training.run_settings import LogSettings
 
 _TRIED = 4
 """Steps; the first is not counted, since it waits for the first clips and for memory."""

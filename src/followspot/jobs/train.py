@@ -9,31 +9,25 @@ out/
   encoder.safetensors   the trained encoder with its card; `followspot track --weights` takes it
 """
 
-import json
-import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import lightning.pytorch as pl
 import torch
 from torch import nn
 
 from followspot.datasets.loader import ClipLoader
 from followspot.datasets.replay_loader import ReplayLoader
 from followspot.datasets.store import ClipStore
-from followspot.errors import OutputError, SettingError
-from followspot.io.files import write_atomic
+from followspot.errors import SettingError
+from followspot.jobs.training_run import begin_run, fit
 from followspot.models.encoder import SHIPPED_ENCODER, load_encoder
 from followspot.models.weights import load_into, load_weights, save_weights
-from followspot.training.callbacks import RunCallbacks, last_checkpoint
+from followspot.training.callbacks import RunCallbacks
 from followspot.training.environment import describe_environment
 from followspot.training.module import Loader, TrainingModule
-from followspot.training.progress import quiet_lightning
 from followspot.training.recipe import Recipe, read_recipe
 
 Score = Callable[[nn.Module], float]
@@ -84,9 +78,7 @@ def train(
         SettingError: the recipe does not fit the data.
     """
     clips = ClipStore(store) if isinstance(store, Path) else store
-    checkpoint = _begin(recipe, out, resume=resume)
-    if recipe.precision == "float32" and torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")
+    checkpoint = begin_run(recipe, out, resume=resume, read=read_recipe)
     module = TrainingModule(recipe, _loader_of(recipe, clips, out), compiled=compiled)
     if checkpoint is None and recipe.encoder.init is not None:
         initialize(module.encoder, recipe.encoder.init)
@@ -95,13 +87,7 @@ def train(
         return card_of(recipe, clips, module, seconds=callbacks.seconds)
 
     callbacks = RunCallbacks(out, recipe, score=score, card=card, progress=progress)
-    with warnings.catch_warnings():
-        # Lightning advises on loaders and loggers that this package does not have.
-        warnings.filterwarnings("ignore", module="lightning")
-        trainer = _trainer(recipe, out, device=device, devices=devices, callbacks=callbacks.all())
-        trainer.fit(module, _Count(recipe.steps), ckpt_path=checkpoint, weights_only=checkpoint is not None or None)
-    if module.steps_done < recipe.steps:
-        raise KeyboardInterrupt
+    trainer = fit(module, recipe, out, device=device, devices=devices, callbacks=callbacks.all(), checkpoint=checkpoint)
     weights = out / "encoder.safetensors"
     if trainer.is_global_zero:
         save_weights(weights, module.trained_encoder, card())
@@ -149,56 +135,6 @@ def card_of(recipe: Recipe, store: ClipStore, module: TrainingModule, *, seconds
     }
 
 
-class _Count:
-    """As many items as there are steps; the module fetches its own batches, so that none is taken that is not trained on."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._steps))
-
-
-def _begin(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
-    """Make or check the run folder.
-
-    Returns:
-        The checkpoint to go on from; None starts anew.
-    """
-    kept = out / "recipe.yaml"
-    if _rank() != 0:
-        # The first process makes the folder and checks; it is the one that complains.
-        return last_checkpoint(out / "checkpoints") if resume else None
-    if not resume:
-        if out.exists() and any(out.iterdir()):
-            raise OutputError(f"{out} is not empty; add --resume to go on with the run in it, or choose another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, recipe.to_yaml())
-        machine = describe_environment(torch.device("cuda") if torch.cuda.is_available() else None)
-        write_atomic(out / "environment.json", json.dumps({"command": sys.argv, **machine}, indent=2) + "\n")
-        return None
-    if not kept.is_file():
-        raise OutputError(f"there is no run in {out} to resume; drop --resume, or check --out")
-    earlier = read_recipe(str(kept))
-    if _essence(earlier) != _essence(recipe):
-        changed = [name for name, value in _essence(recipe).items() if _essence(earlier)[name] != value]
-        raise SettingError(f"the run in {out} has another recipe (different: {', '.join(changed)}); choose another --out")
-    write_atomic(kept, recipe.to_yaml())
-    return last_checkpoint(out / "checkpoints")
-
-
-def _rank() -> int:
-    """Which process this is, as torchrun, SLURM or Lightning's own launcher say; 0 where none does."""
-    return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
-
-
-def _essence(recipe: Recipe) -> dict[str, object]:
-    return {name: getattr(recipe, name) for name in recipe.__dataclass_fields__ if name not in ("log", "source", "name")}
-
-
 def _loader_of(recipe: Recipe, store: ClipStore, out: Path) -> Callable[[int, int, torch.device], Loader]:
     def make(rank: int, world: int, device: torch.device) -> Loader:
         if recipe.batch_size % world:
@@ -226,27 +162,3 @@ def _loader_of(recipe: Recipe, store: ClipStore, out: Path) -> Callable[[int, in
         return ReplayLoader(loader, replay, batch_size=batch_size, seed=recipe.seed, rank=rank, folder=folder, device=device)
 
     return make
-
-
-def _trainer(recipe: Recipe, out: Path, *, device: str, devices: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-    quiet_lightning()
-    accelerator = device if device != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if recipe.precision == "bfloat16" else "32-true"
-    # Under torchrun Lightning wants to be told what torchrun already knows.
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", os.environ.get("SLURM_NNODES", 1)))
-    return pl.Trainer(
-        accelerator="gpu" if accelerator.startswith("cuda") else accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto",
-        precision=precision,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-        default_root_dir=out,
-    )

@@ -10,7 +10,7 @@ from followspot.training.checkpoints import Checkpoints, last_checkpoint
 from followspot.training.csv_log import MetricsCsv
 from followspot.training.panels import Panels
 from followspot.training.progress import ProgressBar
-from followspot.training.recipe import Recipe
+from followspot.training.run_settings import RunSettings
 from followspot.training.scores import Score, Scores
 from followspot.training.text_log import TextLog
 from followspot.training.watched import Interval
@@ -34,7 +34,7 @@ class RunCallbacks:
     def __init__(
         self,
         folder: Path,
-        recipe: Recipe,
+        recipe: RunSettings,
         *,
         score: Score | None = None,
         card: Callable[[], Mapping[str, Any]] | None = None,
@@ -43,13 +43,10 @@ class RunCallbacks:
         log, steps = recipe.log, recipe.steps
         rows, pictures = Interval(log.every, steps), Interval(log.pictures_every, steps)
 
-        def plain_card() -> Mapping[str, Any]:
-            return {"encoder": recipe.encoder.name, "stride": recipe.encoder.stride, "recipe": recipe.to_yaml()}
-
         self._scores = None
         if score is not None:
             times, weights = Interval(log.score_every, steps), folder / "best.safetensors"
-            self._scores = Scores(score, times, table=folder / "scores.csv", weights=weights, card=card or plain_card)
+            self._scores = Scores(score, times, table=folder / "scores.csv", weights=weights, card=card or recipe.about)
         self._metrics = MetricsCsv(folder / "metrics.csv", rows)
         # Scores come first, since others show them; checkpoints last, since they keep the state of the others.
         self._all: list[pl.Callback] = [] if self._scores is None else [self._scores]

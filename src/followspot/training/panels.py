@@ -1,7 +1,7 @@
 """TensorBoard: curves, histograms and pictures."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -89,12 +89,14 @@ def draw(module: Watched) -> dict[str, Tensor]:
     Returns:
         Tags to ``(3, H, W)`` in [0, 1], on the CPU.
     """
-    clips = module.last_batch
-    if clips is None:
+    batch = module.last_batch
+    if batch is None:
         return {}
     with looking_at(module.encoder, module.objective):
-        shown = {f"pictures/{name}": picture for name, picture in module.objective.pictures(clips, module.encoder).items()}
-        shown["features/pca"] = pca_strip(clips, module.encoder)
+        pictures = cast(Any, module.objective).pictures(batch, module.encoder)
+        shown = {f"pictures/{name}": picture for name, picture in pictures.items()}
+        if isinstance(batch, ClipBatch):
+            shown["features/pca"] = pca_strip(batch, module.encoder)
     return {tag: picture.detach().float().clamp(0, 1).cpu() for tag, picture in shown.items()}
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,7 +24,7 @@ from followspot.objectives.base import Objective
 from followspot.objectives.mixture import Mixture
 from followspot.ops.schedule import Schedule
 from followspot.training.config import convert, from_plain, to_plain
-from followspot.training.optimiser import OptimizerSettings
+from followspot.training.run_settings import RunSettings
 
 # name in a recipe: module under followspot.objectives, settings, objective
 _OBJECTIVES = {
@@ -35,6 +36,7 @@ _OBJECTIVES = {
     "single_image_colorization": ("SingleImageColorizationSettings", "SingleImageColorization"),
 }
 _SHIPPED = resources.files("followspot.training") / "recipes"
+_ONLINE = _SHIPPED / "online"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,56 +123,35 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogSettings:
-    """What is written down, and how often, in steps."""
+class Recipe(RunSettings):
+    """A training run of an encoder on clips."""
 
-    every: int = 10
-    """A row of metrics."""
-    pictures_every: int = 500
-    """Pictures and histograms for TensorBoard."""
-    checkpoint_every: int = 500
-    """A checkpoint that training can resume from."""
-    keep: int = 2
-    """Checkpoints kept."""
-    score_every: int = 2_000
-    """A tracking score on the labelled clips that the command names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A training run."""
-
-    name: str
-    source: str = ""
-    """Where the values come from."""
     encoder: EncoderSettings = EncoderSettings()
     objectives: tuple[Term, ...]
     data: DataSettings = DataSettings()
     replay: ReplaySettings | None = None
     """Prioritised replay: clips that taught much are shown again; None shows each once an epoch."""
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    steps: int
-    batch_size: int
-    """Clips a step, over all processes."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    average: float | None = None
-    """Decay of the running average of weights that is saved beside the last ones; None: none."""
-    seed: int = 0
-    log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:
         if not self.objectives:
             raise SettingError("a recipe needs at least one objective; name one of " + ", ".join(_OBJECTIVES))
-        if self.steps < 1 or self.batch_size < 1:
-            raise SettingError(f"steps = {self.steps} and batch_size = {self.batch_size} must be 1 or more")
-        if self.average is not None and not 0 < self.average < 1:
-            raise SettingError(f"average = {self.average} must lie between 0 and 1, such as 0.999; or none")
+        super().__post_init__()
+
+    @property
+    def replays(self) -> bool:
+        """Whether clips are kept to be shown again."""
+        return self.replay is not None
+
+    def about(self) -> dict[str, Any]:
+        """The network and the recipe."""
+        return {"encoder": self.encoder.name, "stride": self.encoder.stride, "recipe": self.to_yaml()}
 
     def to_yaml(self) -> str:
         """The recipe as text that :func:`read_recipe` reads back."""
         plain = {name: to_plain(getattr(self, name)) for name in self.__dataclass_fields__ if name != "objectives"}
         terms = {term.name: {"weight": term.weight, **to_plain(term.settings)} for term in self.objectives}
-        ordered = {"name": plain.pop("name"), "source": plain.pop("source"), "encoder": plain.pop("encoder"), "objectives": terms, **plain}
+        ordered = {name: plain.pop(name) for name in ("name", "source", "encoder")} | {"objectives": terms}
+        ordered |= {name: plain.pop(name) for name in ("data", "replay")} | plain
         return yaml.safe_dump(ordered, sort_keys=False, width=140, default_flow_style=None)
 
     def build_encoder(self) -> Encoder:
@@ -202,8 +183,13 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with followspot."""
-    return sorted(path.name.removesuffix(".yaml") for path in _SHIPPED.iterdir() if path.name.endswith(".yaml"))
+    """The recipes of encoders that come with followspot."""
+    return _names(_SHIPPED)
+
+
+def online_recipe_names() -> list[str]:
+    """The recipes of online trackers that come with followspot."""
+    return _names(_ONLINE)
 
 
 def read_recipe(name_or_path: str, *, changes: Iterable[str] = ()) -> Recipe:
@@ -216,6 +202,14 @@ def read_recipe(name_or_path: str, *, changes: Iterable[str] = ()) -> Recipe:
     Raises:
         SettingError: no such recipe, unreadable YAML, an unknown key (names the nearest) or a wrong value.
     """
+    content = read_content(name_or_path, changes=changes)
+    if "network" in content:
+        raise SettingError(f"{name_or_path} trains an online tracker, not an encoder; name another recipe, or use it with followspot train")
+    return parse_recipe(content)
+
+
+def read_content(name_or_path: str, *, changes: Iterable[str] = ()) -> dict[str, Any]:
+    """What a recipe of any kind says, as plain mappings; see :func:`read_recipe`."""
     text = _read_text(name_or_path)
     try:
         content = yaml.safe_load(text)
@@ -225,7 +219,7 @@ def read_recipe(name_or_path: str, *, changes: Iterable[str] = ()) -> Recipe:
         raise SettingError(f"{name_or_path} is not a recipe: expected settings by name, got {type(content).__name__}")
     for change in changes:
         _set(content, change)
-    return parse_recipe(content)
+    return content
 
 
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:
@@ -242,19 +236,22 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
 
 
 def _read_text(name_or_path: str) -> str:
-    shipped = _SHIPPED / f"{name_or_path}.yaml"
-    if shipped.is_file():
-        return shipped.read_text(encoding="utf-8")
+    for shipped in (_SHIPPED / f"{name_or_path}.yaml", _ONLINE / f"{name_or_path}.yaml"):
+        if shipped.is_file():
+            return shipped.read_text(encoding="utf-8")
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         try:
             return path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError) as error:
             raise SettingError(f"{path} cannot be read as a recipe ({error}); give a YAML file in UTF-8") from error
-    near = difflib.get_close_matches(name_or_path, recipe_names(), n=1, cutoff=0.0)[0]
-    raise SettingError(
-        f"there is no recipe {name_or_path!r}; did you mean {near!r}? Shipped: {', '.join(recipe_names())}; or give a .yaml file"
-    )
+    names = recipe_names() + online_recipe_names()
+    near = difflib.get_close_matches(name_or_path, names, n=1, cutoff=0.0)[0]
+    raise SettingError(f"there is no recipe {name_or_path!r}; did you mean {near!r}? Shipped: {', '.join(names)}; or give a .yaml file")
+
+
+def _names(folder: Traversable) -> list[str]:
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
 
 
 def _set(content: dict[str, Any], change: str) -> None:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from followspot.errors import SettingError
-from followspot.objectives.base import ClipBatch, Objective
+
+
+class Shown(Protocol):
+    """A batch, of whatever."""
+
+    @property
+    def whole(self) -> int:
+        """Samples of the whole batch, over all processes."""
+        ...
 
 
 class Watched(Protocol):
@@ -17,15 +25,15 @@ class Watched(Protocol):
 
     encoder: nn.Module
     """What the last step was taken with."""
-    objective: Objective
-    """What it was taken for."""
+    objective: nn.Module
+    """What it was taken for; its ``pictures(batch, encoder)`` are worth looking at."""
     recipe_text: str
     """The recipe as YAML."""
     steps_done: int
     """Steps so far, those before a resume and those not taken included."""
     step_logs: Mapping[str, float]
     """``loss``, ``lr`` and the objective's scalars, of the last step that was written down."""
-    last_batch: ClipBatch | None
+    last_batch: Shown | None
     """What the last step was shown."""
 
     @property
