@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from followspot.cli.frames import split_frame
-from followspot.cli.options import EncoderOptions, PropagationOptions, build_tracker
+from followspot.cli.options import EncoderOptions, PropagationOptions
 from followspot.cli.progress import Stages
+from followspot.cli.trackers import build_chosen
 from followspot.errors import AnnotationError
 from followspot.types import Annotation
 
@@ -26,6 +27,7 @@ def track(
     /,
     *,
     out: Path | None = None,
+    tracker: str | None = None,
     mask: _Many = None,
     box: _Many = None,
     point: _Many = None,
@@ -33,7 +35,7 @@ def track(
     labels: _Many = None,
     colour: _Many = None,
     at: Annotated[int | None, Parameter(group=_WHAT)] = None,
-    both_ways: bool = True,
+    both_ways: bool | None = None,
     confidence: bool = True,
     overlay: bool = True,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -47,6 +49,8 @@ def track(
 
     Args:
         out: Output folder; default out/NAME.
+        tracker: siammask-lite or another online tracker, which follows boxes and masks, forward only; or any name that evaluate takes.
+            NAME@PRESET chooses a preset. Default: propagation with the options below.
         mask: Mask picture (indexed, binary, or colours): --mask first.png
         box: Left, top, right, bottom in pixels: --box cat=120,80,340,260
         point: One spot: --point nose=123,45
@@ -54,7 +58,7 @@ def track(
         labels: Soft label maps (.npy), LabelMe JSON or COCO JSON.
         colour: Name of a colour in a coloured mask: --colour cat=#ff0000
         at: Frame of the annotation before it, counted from 0 (default 0): --mask later.png --at 20
-        both_ways: Also carry annotations to the frames before them.
+        both_ways: Also carry annotations to the frames before them; propagation does, unless told otherwise, and others cannot.
         confidence: Say how sure each answer is and which objects are lost; --no-confidence buys the time back.
         overlay: Write overlay.mp4.
         overwrite: Replace results of other runs in the output folder.
@@ -73,11 +77,11 @@ def track(
         by_frame: dict[int, list[Annotation]] = {}
         for frame, annotation in given:
             by_frame.setdefault(frame, []).append(annotation)
-        tracker = build_tracker(encoder, propagation, confidence=confidence)
+        chosen = build_chosen(tracker, encoder, propagation, confidence=confidence)
         folder = out if out is not None else Path("out") / _folder_name(video.name)
         with Stages() as progress:
             result = track_video(
-                video, by_frame, tracker, folder, both_ways=both_ways, overlay=overlay, overwrite=overwrite, progress=progress
+                video, by_frame, chosen, folder, both_ways=both_ways, overlay=overlay, overwrite=overwrite, progress=progress
             )
     report(result)
 
@@ -87,6 +91,8 @@ def report(result: "TrackResult") -> None:
     if result.computed:
         rate = result.computed / result.seconds if result.seconds else 0.0
         print(f"{result.out}: {result.frames} frames, {result.computed} computed now at {rate:.1f} frames/s")
+        if result.pace is not None:
+            print(result.pace)
     else:
         print(f"{result.out}: all {result.frames} frames are there already; add --overwrite to compute them again")
     if result.suggestion is not None:

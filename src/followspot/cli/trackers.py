@@ -3,11 +3,12 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, usable_device
+from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, build_tracker, usable_device
 from followspot.errors import SettingError
 
 if TYPE_CHECKING:
     from followspot.jobs.tracker_choice import TrackerChoice
+    from followspot.tracking.base import Tracker
 
 
 def chosen_tracker(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions, *, online: str = "vot") -> "TrackerChoice":
@@ -70,6 +71,32 @@ def named_tracker(
         raise SettingError(f'"{text}": {base} propagates nothing, so it takes no preset; leave @{preset} out')
     chosen = build_preset(propagation if preset is None else replace(propagation, preset=preset))
     return find_tracker(base, preset=chosen, name=label, stride=stride, device=device)
+
+
+def build_chosen(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions, *, confidence: bool) -> "Tracker":
+    """The tracker itself, for a video of one's own.
+
+    Args:
+        text: what ``--tracker`` says, if anything.
+        encoder: how it sees.
+        propagation: how labels are carried.
+        confidence: whether it says how sure it is, where it has a choice.
+
+    Raises:
+        SettingError: there is none, options do not go with it, or it always says how sure it is.
+        EncoderError: there are no weights.
+    """
+    from followspot.jobs.siamese import SiameseSpec
+    from followspot.jobs.trackers import TrackerSpec
+
+    if text is None:
+        return build_tracker(encoder, propagation, confidence=confidence)
+    spec = chosen_tracker(text, encoder, propagation)
+    if isinstance(spec, SiameseSpec) and not confidence:
+        raise SettingError(f"--tracker {text} tells its score with every answer, at no cost; leave --no-confidence out")
+    if isinstance(spec, TrackerSpec) and spec.method == "propagation":
+        return spec.build_propagation(confidence=confidence)
+    return spec.build()
 
 
 def _require_no_propagation(text: str, encoder: EncoderOptions, propagation: PropagationOptions) -> None:

@@ -23,6 +23,8 @@ _ABOUT_OBJECT = ("object", "kind", "mask_id", "x1", "y1", "x2", "y2")
 _ABOUT_PLACE = ("point", "x", "y", "confidence", "lost")
 CSV_COLUMNS = _ABOUT_FRAME + _ABOUT_OBJECT + _ABOUT_PLACE
 """The columns of ``tracks.csv``, in order."""
+POLYGON_COLUMN = "polygon"
+"""A last column where a tracker tells rotated boxes: corners ``x1 y1 x2 y2 ...``."""
 
 # Frames are called like files, whose names may hold bytes that are no text; such a character is written as its JSON escape.
 _UNENCODABLE = "backslashreplace"
@@ -124,7 +126,7 @@ def read_tracks(path: Path) -> list[TrackedFrame]:
         raise OutputError(f"{path} is not a tracks.json of followspot ({error}); run the tracking again") from error
 
 
-def write_tracks_csv(path: Path, frames: Iterable[TrackedFrame]) -> None:
+def write_tracks_csv(path: Path, frames: Iterable[TrackedFrame], *, polygons: bool = False) -> None:
     """Write one row a frame and object, or a frame and point where an object has points.
 
     Pixels have 3 digits after the point, confidences 4, seconds 6; what is not known is blank; ``lost`` is 0 or 1.
@@ -132,17 +134,19 @@ def write_tracks_csv(path: Path, frames: Iterable[TrackedFrame]) -> None:
     Args:
         path: the file.
         frames: in order; read once.
+        polygons: whether there is a last column for rotated boxes.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", errors=_UNENCODABLE, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
+        writer.writerow([*CSV_COLUMNS, POLYGON_COLUMN] if polygons else CSV_COLUMNS)
         for frame in frames:
             start = [str(frame.index), frame.name, _digits(frame.time_seconds, 6)]
             for entry in frame.objects:
-                writer.writerows(start + row for row in _csv_rows(entry))
+                last = [" ".join(_digits(edge, 3) for corner in entry.polygon or () for edge in corner)] if polygons else []
+                writer.writerows(start + row + last for row in _csv_rows(entry))
 
 
 def _waiting_room(path: Path) -> IO[str]:

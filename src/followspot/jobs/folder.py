@@ -169,7 +169,9 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _flatten(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Takes the arrays out of a tracker's state; the rest is plain data for JSON."""
+    """Takes the arrays out of a tracker's state; the rest is plain data for JSON. What has no label maps has no arrays."""
+    if "labels" not in state:
+        return {}, dict(state)
     arrays: dict[str, np.ndarray[Any, Any]] = {"labels": state["labels"]}
     arrays |= {f"recent-{i}": labels for i, labels in enumerate(state["recent"])}
     arrays |= {f"reference-{i}": labels for i, labels in state["references"].items()}
@@ -180,6 +182,8 @@ def _flatten(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]],
 
 
 def _unflatten(plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    if "labels" not in arrays:
+        return dict(plain)
     return {
         "channels": plain["channels"],
         "frame": plain["frame"],

@@ -19,9 +19,12 @@ from followspot.io.files import atomic_path
 from followspot.io.masks import write_mask
 from followspot.io.video import VideoSource, VideoWriter
 from followspot.jobs.folder import RunFolder
-from followspot.models.weights import weights_id
+from followspot.jobs.timing import Pace, Stopwatch, TimedVideo, device_of
+from followspot.jobs.track_about import about, identity
+from followspot.tracking.base import Resumable, Tracker
 from followspot.tracking.both_ways import follow
 from followspot.tracking.propagation import PropagationTracker
+from followspot.tracking.siamese import SiameseTracker
 from followspot.tracking.suggestion import suggest
 from followspot.types import Annotation, Keypoints, Suggestion, TrackedFrame
 from followspot.viz.overlay import draw
@@ -48,6 +51,8 @@ class TrackResult:
     """Frames that this call computed itself; the others were there already."""
     seconds: float
     """Time spent on the computed frames."""
+    pace: Pace | None = None
+    """Of the computed frames: what was the model, what reading, what writing masks, tracks and a live overlay; None without any."""
     suggestion: Suggestion | None
     truncated: TruncatedVideoError | None
     """Set if the video ended early; all frames before that are in the results."""
@@ -56,10 +61,10 @@ class TrackResult:
 def track_video(
     video: VideoSource,
     annotations: Mapping[int, Sequence[Annotation]],
-    tracker: PropagationTracker,
+    tracker: Tracker,
     out: Path,
     *,
-    both_ways: bool = True,
+    both_ways: bool | None = None,
     overlay: bool = True,
     overwrite: bool = False,
     progress: Progress = lambda stage, done, total: None,
@@ -69,9 +74,9 @@ def track_video(
     Args:
         video: the source.
         annotations: by frame index.
-        tracker: settings are taken from it; its state is overwritten.
+        tracker: any; its state is overwritten. A stopped run of one that cannot keep its state (`Resumable`) starts again.
         out: output folder (see `followspot.jobs.folder`). An unfinished run of the same settings goes on; a finished one is kept.
-        both_ways: also carry annotations to earlier frames.
+        both_ways: also carry annotations to earlier frames; None: if the tracker can, which only propagation does.
         overlay: also write ``overlay.mp4``.
         overwrite: replace results of other runs.
         progress: called after every frame.
@@ -83,7 +88,9 @@ def track_video(
         AnnotationError: an annotation does not fit the video.
         OutputError: the folder belongs to another run, the disk is full.
         VideoError: the video cannot be read or the overlay cannot be encoded.
+        SettingError: the tracker or the video cannot go backward.
     """
+    both_ways = isinstance(tracker, PropagationTracker) if both_ways is None else both_ways
     fingerprint = _fingerprint(video, annotations, tracker, both_ways=both_ways)
     folder = RunFolder(out, fingerprint=fingerprint, overwrite=overwrite)
     run = _Run(video, annotations, tracker, folder, both_ways=both_ways, overlay=overlay, progress=progress)
@@ -101,7 +108,7 @@ class _Run:
         self,
         video: VideoSource,
         annotations: Mapping[int, Sequence[Annotation]],
-        tracker: PropagationTracker,
+        tracker: Tracker,
         folder: RunFolder,
         *,
         both_ways: bool,
@@ -110,7 +117,8 @@ class _Run:
     ) -> None:
         self.video, self.annotations, self.tracker, self.folder = video, annotations, tracker, folder
         self.both_ways, self.overlay, self.progress = both_ways, overlay, progress
-        self.out = folder.path
+        self.out, self.watch = folder.path, Stopwatch()
+        self.begins = min((index for index, given in annotations.items() if given), default=0)
         keypoints = [a for given in annotations.values() for a in given if isinstance(a, Keypoints)]
         self.skeletons = {k.name: k.skeleton for k in keypoints}
 
@@ -118,18 +126,26 @@ class _Run:
         """All stages that are not done yet."""
         folder, out = self.folder, self.out
         done, state = folder.load_checkpoint()
-        if state is not None:
+        if state is not None and isinstance(self.tracker, Resumable):
             self.tracker.restore(state, self.video.frame)
         began = time.perf_counter()
         total, truncated = self.compute(done)
         seconds = time.perf_counter() - began
         if self.overlay and self.video.rewindable:
             self.draw(folder.frames(), total)
-        suggestion = suggest(folder.frames(), annotated=sorted(self.annotations))
-        write_tracks_csv(out / "tracks.csv", folder.frames())
+        suggestion = suggest(folder.frames(), annotated=sorted(self.annotations)) if isinstance(self.tracker, PropagationTracker) else None
+        write_tracks_csv(out / "tracks.csv", folder.frames(), polygons=isinstance(self.tracker, SiameseTracker))
         write_tracks_json(out / "tracks.json", self.header(suggestion, truncated), folder.frames())
         folder.finish()
-        return TrackResult(out=out, frames=total, computed=total - done, seconds=seconds, suggestion=suggestion, truncated=truncated)
+        return TrackResult(
+            out=out,
+            frames=total,
+            computed=total - done,
+            seconds=seconds,
+            pace=self.watch.pace(device_of(self.tracker)),
+            suggestion=suggestion,
+            truncated=truncated,
+        )
 
     def look_again(self) -> TrackResult:
         """The results of a finished run; only an overlay that was not asked for then is still drawn."""
@@ -142,7 +158,7 @@ class _Run:
         """Tracks from frame `done` on; returns how many frames there are now, and the error if the video ended early."""
         answers = follow(
             self.tracker,
-            self.video,
+            TimedVideo(self.video, self.watch),
             self.annotations,
             both_ways=self.both_ways,
             scratch=self.folder.work,
@@ -151,7 +167,7 @@ class _Run:
         )
         try:
             with self._live_writer() as writer:
-                for frame, answer in answers:
+                for frame, answer in self.watch.answers(answers):
                     self._save(answer)
                     if writer is not None:
                         writer.write(draw(frame.image, answer, skeletons=self.skeletons), time_seconds=frame.time_seconds)
@@ -192,9 +208,8 @@ class _Run:
                 np.save(path, answer.maps.astype(np.float16))
         self.folder.append(answer)
         done = answer.index + 1
-        if done % CHECKPOINT_EVERY == 0 and self.video.rewindable:
-            begun = self.tracker.channels is not None and done > min(self.annotations)
-            self.folder.save_checkpoint(done=done, state=self.tracker.state() if begun else None)
+        if done % CHECKPOINT_EVERY == 0 and self.video.rewindable and isinstance(self.tracker, Resumable):
+            self.folder.save_checkpoint(done=done, state=self.tracker.state() if done > self.begins else None)
 
     def draw(self, answers: Iterable[TrackedFrame], total: int) -> None:
         """Second look at the video: the overlay, from what is on disk."""
@@ -218,29 +233,18 @@ class _Run:
             "height": self.video.height,
             "width": self.video.width,
             "fps": self.video.fps,
-            "encoder": self.tracker.encoder.name,
-            "preset": self.tracker.preset.name,
+            **about(self.tracker),
             "annotated_frames": sorted(self.annotations),
             "annotate_next": None if suggestion is None else asdict(suggestion),
             "truncated": None if truncated is None else str(truncated),
         }
 
 
-def _fingerprint(
-    video: VideoSource, annotations: Mapping[int, Sequence[Annotation]], tracker: PropagationTracker, *, both_ways: bool
-) -> str:
+def _fingerprint(video: VideoSource, annotations: Mapping[int, Sequence[Annotation]], tracker: Tracker, *, both_ways: bool) -> str:
     """One id for source, annotations and settings; a live source is never the same twice."""
     digest = hashlib.sha256()
     digest.update((video.fingerprint() if video.rewindable else f"live {time.time_ns()}").encode())
-    settings = (
-        version("followspot"),
-        tracker.encoder.name,
-        weights_id(tracker.encoder),
-        tracker.preset,
-        tracker.confidence,
-        tracker.device.type,
-        both_ways,
-    )
+    settings = (version("followspot"), *identity(tracker), both_ways)
     digest.update(repr(settings).encode())
     for index in sorted(annotations):
         for annotation in annotations[index]:

@@ -21,7 +21,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from followspot.errors import SettingError
 from followspot.io.files import missing_file, nearest
@@ -31,6 +31,9 @@ from followspot.tracking.base import Tracker
 from followspot.tracking.preset_file import change_preset, describe_preset
 from followspot.tracking.presets import PRESETS, Preset
 from followspot.tracking.siamese_settings import SIAMESE_PRESETS, SiameseSettings
+
+if TYPE_CHECKING:
+    from followspot.tracking.propagation import PropagationTracker
 
 WEIGHTS = (".safetensors", ".pt", ".pth")
 """How weight files end."""
@@ -89,12 +92,23 @@ class TrackerSpec:
         if self.method != "propagation":
             module, name, arguments = BASELINES.get(self.method, ("flow", "FlowTracker", (self.method.removeprefix("flow:"),)))
             return cast(Tracker, getattr(import_module(f"followspot.tracking.{module}"), name)(*arguments))
+        tracker = self.build_propagation(confidence=self.confidence)
+        return RecordingTracker(tracker) if self.confidence else tracker
+
+    def build_propagation(self, *, confidence: bool) -> "PropagationTracker":
+        """The tracker of method ``"propagation"`` itself, for a video of one's own.
+
+        Args:
+            confidence: whether it says how sure it is.
+
+        Raises:
+            EncoderError: the encoder is unknown or its weights are unusable.
+        """
         from followspot.models.encoder import load_encoder
         from followspot.tracking.propagation import PropagationTracker
 
         network = load_encoder(self.encoder, stride=self.stride, weights=self.weights)
-        tracker = PropagationTracker(network, self.preset, confidence=self.confidence, device=self.device)
-        return RecordingTracker(tracker) if self.confidence else tracker
+        return PropagationTracker(network, self.preset, confidence=confidence, device=self.device)
 
     def settings(self) -> dict[str, object]:
         """What makes results the same, as JSON has it: weights are named by their content, wherever the file lies.

@@ -1,7 +1,7 @@
 """What every tracker can do; the command line, the benchmarks and a robot drive this and nothing else."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from followspot.types import Annotation, Frame, TrackedFrame
 
@@ -32,4 +32,17 @@ class Tracker(Protocol):
 
     def stream(self, frames: Iterable[Frame], annotations: Mapping[int, Sequence[Annotation]]) -> Iterator[TrackedFrame]:
         """Answers frame by frame at constant memory, for videos without an end; annotations by frame index."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a tracker can that goes on after a kill where it was, with the same answers; others start again."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Everything needed to go on with `Tracker.step`: plain data and arrays, without what can be computed anew from frames."""
+        ...
+
+    def restore(self, state: Mapping[str, Any], frame_at: Callable[[int], Frame]) -> None:
+        """Goes on where `state` was taken; `frame_at` gives the frame of an index."""
         ...

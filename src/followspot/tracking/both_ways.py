@@ -23,6 +23,7 @@ from followspot.errors import AnnotationError, SettingError
 from followspot.io.files import atomic_path
 from followspot.io.video import VideoSource
 from followspot.tracking.answers import Key, answer
+from followspot.tracking.base import Tracker
 from followspot.tracking.channels import Channels
 from followspot.tracking.confidence import Anchor
 from followspot.tracking.propagation import PropagationTracker
@@ -43,11 +44,11 @@ class Notify(Protocol):
 
 
 def follow(
-    tracker: PropagationTracker,
+    tracker: Tracker,
     video: VideoSource,
     annotations: Annotations,
     *,
-    both_ways: bool = True,
+    both_ways: bool | None = None,
     scratch: Path | None = None,
     begin: int = 0,
     on_backward: Notify | None = None,
@@ -58,7 +59,8 @@ def follow(
         tracker: does the work; its state is overwritten unless `begin` is above 0.
         video: the source; must be rewindable if a frame after the first is annotated and `both_ways` is set.
         annotations: by frame index.
-        both_ways: also carry annotations to the frames before them. If not, objects begin where they are first annotated.
+        both_ways: also carry annotations to the frames before them, which a propagation tracker can; None: if it can. If not, objects begin
+            where they are first annotated.
         scratch: folder for the label maps of the backward pass, which are used again if they are complete; default: temporary.
         begin: first frame to answer for. Above 0 the tracker must have been restored to the frame before it, unless that
             lies before the first annotated frame.
@@ -69,29 +71,32 @@ def follow(
 
     Raises:
         AnnotationError: nothing is annotated, or a frame that does not exist.
-        SettingError: the backward pass needs a video that can be rewound.
+        SettingError: the backward pass needs a video that can be rewound, and a propagation tracker.
     """
+    both_ways = isinstance(tracker, PropagationTracker) if both_ways is None else both_ways
     marks = sorted(index for index, given in annotations.items() if given)
     if not marks:
         raise AnnotationError("nothing to follow: give at least one mask, box, point, keypoints or label map")
     if marks[0] < 0 or (video.num_frames is not None and marks[-1] >= video.num_frames):
         wrong = marks[0] if marks[0] < 0 else marks[-1]
         raise AnnotationError(f"frame {wrong} is annotated but {video.name} has frames 0 to {(video.num_frames or 0) - 1}")
-    if both_ways and marks[-1] > 0 and video.rewindable:
-        with tempfile.TemporaryDirectory() as temporary:
-            between = _Between(tracker, video, annotations, scratch or Path(temporary))
-            between.backward(on_backward)
-            yield from between.forward(begin)
+    if not both_ways or marks[-1] == 0:
+        yield from _forward_only(tracker, video, annotations, begin, marks[0])
         return
-    if both_ways and marks[-1] > 0:
+    if not isinstance(tracker, PropagationTracker):
+        raise SettingError(f"frame {marks[-1]} is annotated and this tracker goes forward only; leave --both-ways out")
+    if not video.rewindable:
         raise SettingError(
             f"{video.name} cannot be rewound to go backward from frame {marks[-1]}; save it to a file first, or go forward only"
         )
-    yield from _forward_only(tracker, video, annotations, begin, marks[0])
+    with tempfile.TemporaryDirectory() as temporary:
+        between = _Between(tracker, video, annotations, scratch or Path(temporary))
+        between.backward(on_backward)
+        yield from between.forward(begin)
 
 
 def _forward_only(
-    tracker: PropagationTracker, video: VideoSource, annotations: Annotations, begin: int, first: int
+    tracker: Tracker, video: VideoSource, annotations: Annotations, begin: int, first: int
 ) -> Iterator[tuple[Frame, TrackedFrame]]:
     waiting = {index for index, given in annotations.items() if given and index >= begin}
     for frame in video.frames(begin):

@@ -1,6 +1,7 @@
 """One object of a siamese tracker: where it is, how it is looked for, and when it is lost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ class Target:
     """
 
     def __init__(self, given: Given, image: Image, *, look: Look) -> None:
+        self.given = given
+        """As it was annotated, which is what the template shows."""
         self.kind = given.kind
         self.mask_id = given.mask_id
         """Of its pixels in the id map; None if it has none."""
@@ -95,6 +98,27 @@ class Target:
             lost=self._lost or box is None,
             polygon=corners,
         )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `follow` goes on from but the template: plain numbers."""
+        return {
+            "centre": self._centre.tolist(),
+            "size": self._size.tolist(),
+            "sure": [part.tolist() for part in self._sure],
+            "polygon": None if self._polygon is None else self._polygon.tolist(),
+            "score": self._score,
+            "doubts": self._doubts,
+            "growth": self._growth,
+            "lost": self._lost,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on with `follow` where `state` was taken, of an object that was annotated in the same way."""
+        self._centre, self._size, *sure = (np.array(part, np.float64) for part in (state["centre"], state["size"], *state["sure"]))
+        self._sure = sure[0], sure[1]
+        self._polygon = None if state["polygon"] is None else np.array(state["polygon"], np.float64)
+        self._score, self._doubts, self._growth, self._lost = (state[name] for name in ("score", "doubts", "growth", "lost"))
+        self._annotated = None
 
     def _windows(self, look: Look, size: tuple[int, int]) -> Iterator[Window]:
         """One around the last place; more around it, half a window apart, while the object is lost."""
