@@ -10,6 +10,7 @@ from followspot.models.online_networks import build_online_network
 from followspot.models.resnet import BasicBlock, Bottleneck
 from followspot.models.s2iammask import S2iamMask
 from followspot.models.siammask_inference import choose_dtype, prepare
+from followspot.models.winograd import WinogradConv2d
 
 CPU = torch.device("cpu")
 PLACES = torch.tensor([[0, 12, 12], [0, 0, 24], [0, 3, 21]])
@@ -107,6 +108,20 @@ def test_auto_takes_bfloat16_that_is_native_on_cpus(monkeypatch, name):
     assert choose_dtype("auto", device=torch.device("cuda")) == torch.float32
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not siammask_inference.has_bfloat16()
+
+
+def test_wide_convolutions_are_shortened_where_they_gain():
+    """Of the -lite network: all of the third stage; narrower ones in single precision only, and never those of a few cells."""
+    network = build_online_network("siammask-lite")
+    short = {
+        precision: {name for name, module in prepare(network, precision=precision).named_modules() if isinstance(module, WinogradConv2d)}
+        for precision in ("float32", "bfloat16")
+    }
+    third = {f"backbone.layer3.{name}" for name in ("0.conv1", "0.conv2", "0.downsample.0", "1.conv1", "1.conv2")}
+    assert short["bfloat16"] == third
+    assert third < short["float32"]
+    assert "heads.score.of_search.0" in short["float32"]
+    assert not [name for name in short["float32"] if "of_template" in name or "mask" in name]
 
 
 def test_an_unknown_precision_is_named():

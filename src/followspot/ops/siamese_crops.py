@@ -133,7 +133,9 @@ def cut(image: Image, window: Window, *, pixels: int, fill: Floats) -> Image:
     margins = (first - top, top + side - last, start - left, left + side - end)
     if first == last or start == end:
         return np.full((pixels, pixels, 3), np.round(fill), np.uint8)
-    shown = cv2.copyMakeBorder(image[first:last, start:end], *margins, cv2.BORDER_CONSTANT, value=colour)
+    shown = image[first:last, start:end]
+    if any(margins):
+        shown = np.asarray(cv2.copyMakeBorder(shown, *margins, cv2.BORDER_CONSTANT, value=colour), np.uint8)
     return np.asarray(cv2.resize(shown, (pixels, pixels), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
