@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import tempfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from followspot.datasets.target_index import write_boxes, write_card
 from followspot.datasets.targets import CROP, TargetCard, TargetStore, TargetWriter, target_window
 from followspot.errors import DatasetError, OutputError, SettingError
 
@@ -61,6 +64,17 @@ def test_f019_a_target_is_127_pixels_with_its_context(tmp_path):
     np.testing.assert_allclose(box[2:] - box[:2], width)
     # The window lies on whole pixels: its centre is at most half a pixel of the image, 1.06 of the crop, off.
     assert np.abs((box[2:] + box[:2]) / 2 - 255.5).max() <= 0.5 * 511 / 241 + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-50, 500), min_size=4, max_size=4))
+def test_f019_boxes_are_what_the_window_says(edges):
+    box = (min(edges[::2]) + 0.25, min(edges[1::2]) + 0.5, max(edges[::2]) + 1.125, max(edges[1::2]) + 1.0)
+    with tempfile.TemporaryDirectory() as root:
+        write_boxes(Path(root), "toy", {"a": {0: {0: box}}})
+        write_card(Path(root), CARD)
+        (target,) = TargetStore(Path(root)).targets
+    assert target.frames[0].box == tuple(target_window(box).to_crop(np.array(box), pixels=CROP))
 
 
 def slow_crop(image, window):

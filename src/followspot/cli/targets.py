@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from followspot.datasets.sources.base import LabelledSource
 
 Format = Literal["coco", "youtube-vos", "davis", "vid", "det", "yolo"]
+_KINDS = (
+    "What SOURCE is. coco: instances_*.json and its images. youtube-vos: train/ with JPEGImages, Annotations, meta.json. "
+    "davis: JPEGImages and Annotations, indexed PNGs. vid, det: Data and Annotations of ImageNet, XML. "
+    "yolo: images and labels, polygons as text."
+)
 _CHOICE = Group("Choice: what is left out", sort_key=1)
 _CARD = Group("Card: what is noted about the dataset", sort_key=2)
 
@@ -47,8 +52,10 @@ class TargetNotes:
 
 
 def targets(
-    kind: Annotated[Format, Parameter(help="What SOURCE is.")],
-    source: Annotated[list[Path], Parameter(help="Folders and files of that format.", negative="")],
+    kind: Annotated[Format, Parameter(name="FORMAT", help=_KINDS)],
+    source: Annotated[
+        list[Path], Parameter(help="Its folder; for coco the JSON file, with the folder of its images if that is elsewhere.", negative="")
+    ],
     /,
     *,
     out: Path,
@@ -62,7 +69,7 @@ def targets(
     on when the same command is given again, and a second run only does what is new.
 
     Args:
-        out: Folder of the store.
+        out: Folder of the store; datasets that are in it stay.
         workers: Threads; default one a core.
     """
     from followspot.jobs.targets import FORMATS, make_targets
