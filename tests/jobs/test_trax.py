@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 
 from followspot.benchmarks.vot_regions import answer_region, start_box
@@ -16,8 +17,10 @@ from followspot.cli.main import main
 from followspot.datasets.synthetic import SyntheticVideo
 from followspot.errors import SettingError
 from followspot.jobs.trax import load_trax
+from followspot.models.online_networks import build_online_network, save_online_network
 from followspot.tracking.presets import PRESETS, Resolution
 from followspot.tracking.propagation import PropagationTracker
+from followspot.tracking.siamese import SiameseTracker
 from followspot.types import Frame
 
 trax = pytest.importorskip("trax")
@@ -108,6 +111,26 @@ def test_pictures_as_data_and_in_grey(pictures):
             assert numbers(talk.frame({"color": image}, {}, [])).tolist() == [10, 20, 30, 24]
         talk.quit()
         assert process.wait(timeout=60) == 0
+
+
+def test_an_online_tracker_answers_with_turned_boxes(files, pictures, tmp_path):
+    torch.manual_seed(0)
+    network = build_online_network("siammask-lite-base").eval()
+    save_online_network(tmp_path / "lite.safetensors", network, {})
+    tracker = SiameseTracker(network)
+    frames = [Frame(image=picture, index=index, time_seconds=index / 30, name=f"{index:05d}") for index, picture in enumerate(pictures)]
+    tracker.start(frames[0], [start_box(POLYGON)])
+    expected = [answer_region(tracker.step(frame)) for frame in frames[1:]]
+    with client("--tracker", str(tmp_path / "lite.safetensors"), "--device", "cpu") as (talk, process):
+        assert talk.tracker_name == "lite"
+        sent = [{"color": trax.FileImage.create(file)} for file in files]
+        talk.initialize(sent[0], [(polygon(POLYGON), {})], {})
+        answers = [numbers(talk.frame(image, {}, [])) for image in sent[1:]]
+        talk.quit()
+        assert process.wait(timeout=60) == 0
+    assert 8 in map(len, answers)
+    for found, wanted in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.02)
 
 
 def test_a_missing_picture_ends_the_session_with_its_reason(files):

@@ -7,14 +7,16 @@ from pathlib import Path
 from followspot.benchmarks.published import plain_name, published_for
 from followspot.errors import EncoderError
 from followspot.jobs.report_runs import EvaluationRun, Kind, Runs
+from followspot.jobs.siamese import WEIGHTS_OF_RUN
 from followspot.models.encoder import load_encoder
-from followspot.models.weights import load_weights, weights_id
+from followspot.models.online_networks import load_online_network
+from followspot.models.weights import load_weights, read_card, weights_id
 from followspot.tracking.preset_file import change_preset
 from followspot.tracking.presets import PRESETS, Preset
 from followspot.tracking.propagation import PropagationTracker
 
-_PROPAGATION_OF = {"corrflow": "corrflow", "timecycle": "timecycle"}
-"""Layouts of published checkpoints, and the preset that is that system's own propagation."""
+_PRESETS_OF = {"corrflow": ("corrflow",), "timecycle": ("timecycle",), "siammask": ("vot", "vot18", "davis")}
+"""Layouts of published checkpoints, and the presets that are that system's own settings."""
 
 
 class WeightFiles:
@@ -28,8 +30,8 @@ class WeightFiles:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        files = [path / "encoder.safetensors" if path.is_dir() else path for path in paths]
-        self._found = {weights_id(load_encoder(weights=file)): file for file in files if file.is_file()}
+        files = [file for path in paths for file in _files_of(path)]
+        self._found = {_id_of(file): file for file in files if file.is_file()}
 
     def of(self, run: EvaluationRun) -> Path | None:
         """The file with a run's weights, if it is known."""
@@ -79,8 +81,17 @@ def _kind(run: EvaluationRun, weights: WeightFiles) -> Kind:
     file = weights.of(run)
     converted = load_weights(file)[1].get("converted") if file else None
     layout = str(converted.get("from")) if isinstance(converted, Mapping) else ""
-    own = _PROPAGATION_OF.get(layout) == _preset_of(run.tracker).name
+    preset = run.tracker.get("preset")
+    own = isinstance(preset, Mapping) and preset.get("name") in _PRESETS_OF.get(layout, ())
     return "reproduced" if own and any(row.system == layout for row in rows) else "measured"
+
+
+def _files_of(path: Path) -> tuple[Path, ...]:
+    return (path / "encoder.safetensors", path / WEIGHTS_OF_RUN) if path.is_dir() else (path,)
+
+
+def _id_of(file: Path) -> str:
+    return weights_id(load_online_network(file)[0] if "network" in read_card(file) else load_encoder(weights=file))
 
 
 def _preset_of(made: Mapping[str, object]) -> Preset:
