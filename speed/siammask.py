@@ -7,7 +7,8 @@
 The plain version is the network as it was trained: batch norms of their own, channels first, the mask branch over the whole grid, side
 features padded whole. Ours is what the tracker runs (`followspot.models.siammask_inference`), in both precisions. First the network alone,
 one search crop and one mask; then the whole tracker with decoding, crops, masks put back and outlines. All run in one process, in turn
-(A B C A B C). With one thread CPU time is compared, which other programs change little; with more, the time on the clock.
+(A A B B C C A A ..., the second of each counts: it finds its weights in the cache as it does on the next frame). With one thread CPU time
+is compared, which other programs change little; with more, the time on the clock.
 
 Without --weights the network is untrained: its batch norms have seen crops of the video, and its blocks add little to what they pass on, as
 those of trained ones do. Exit status 1 where the versions disagree, whatever the time.
@@ -197,7 +198,9 @@ def measure_network(network: SiamMask, scene: Scene, *, threads: int, repeats: i
     answers = {name: [one_frame(versions[name], templates[name], crop, place=place) for crop in crops[name]] for name in versions}
 
     def seconds(name: str, at: int) -> float:
-        return timed(lambda: one_frame(versions[name], templates[name], crops[name][at], place=place), threads=threads)
+        work = partial(one_frame, versions[name], templates[name], crops[name][at], place=place)
+        work()
+        return timed(work, threads=threads)
 
     passes = [{name: seconds(name, turn % len(scene.searches)) for name in versions} for turn in range(repeats)]
     right = True
@@ -272,7 +275,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, help="file or folder of images; default: made up")
     parser.add_argument("--box", type=float, nargs=4, metavar=("X1", "Y1", "X2", "Y2"), help="of the object on the first frame")
-    parser.add_argument("--weights", type=Path, help="of siammask or siammask-lite; default: both, untrained")
+    parser.add_argument("--network", choices=NETWORKS, nargs="+", default=NETWORKS, help="default: both")
+    parser.add_argument("--weights", type=Path, help="of siammask or siammask-lite; default: untrained")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch threads (default 1 2)")
     parser.add_argument("--frames", type=int, default=40, help="of the video (default 40)")
     parser.add_argument("--repeats", type=int, default=15, help="of the network; of the tracker a fifth of it (default 15)")
@@ -282,7 +286,7 @@ def main() -> int:
         parser.error("--video and --box go together")
     if given.quick:
         given.threads, given.frames, given.repeats = [1], 6, 3
-    names = NETWORKS[:1] if given.quick or given.weights else NETWORKS
+    names = NETWORKS[:1] if given.quick or given.weights else given.network
     console = Console(width=160)
     columns = ("network", "threads")
     alone = Table(

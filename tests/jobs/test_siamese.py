@@ -1,6 +1,7 @@
 """Searching the settings of the online tracker (F171, F173): the names and ranges that a search asks for, and the best as a file."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,6 +35,8 @@ def test_a_spec_is_what_benchmarks_and_searches_need(weights, tmp_path):
     moved = tmp_path / "elsewhere.safetensors"
     moved.write_bytes(weights.read_bytes())
     assert SiameseSpec(name=spec.name, weights=moved, preset=spec.preset).settings() == told
+    assert replace(spec, precision="float32").settings()["precision"] == "float32"
+    assert replace(spec, precision="bfloat16").settings() == told | {"precision": "bfloat16"}
     for name, text in spec.tunable().items():
         for value in parse_range(text).ends():
             assert getattr(spec.with_settings({name: value}).preset, name) == value

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from followspot.jobs.confidences import RecordingTracker
 from followspot.tracking.base import Tracker
 from followspot.tracking.siamese_settings import SIAMESE_PRESETS, SIAMESE_TUNABLE, SiameseSettings, change_siamese, describe_siamese
+
+if TYPE_CHECKING:
+    import torch
 
 WEIGHTS_OF_RUN: Final = "network.safetensors"
 """What a training run of an online tracker leaves."""
@@ -32,6 +35,8 @@ class SiameseSpec:
     """A file that `followspot.models.online_networks.load_online_network` reads."""
     preset: SiameseSettings = field(default_factory=lambda: SIAMESE_PRESETS["vot"])
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in (`followspot.models.siammask_inference`)."""
     confidence: bool = False
     """Whether the network's score of each answer is remembered as its confidence (`RecordingTracker`); results are the same."""
 
@@ -42,14 +47,11 @@ class SiameseSpec:
             EncoderError: the weights are missing, damaged, or of another kind.
             SettingError: a network of boxes only, of which rotated boxes are wanted.
         """
-        import torch
-
         from followspot.models.online_networks import load_online_network
         from followspot.tracking.siamese import SiameseTracker
 
         network, _ = load_online_network(self.weights)
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        tracker = SiameseTracker(network.to(device), self.preset)
+        tracker = SiameseTracker(network.to(self._device()), self.preset, precision=self.precision)
         return RecordingTracker(tracker) if self.confidence else tracker
 
     def settings(self) -> dict[str, object]:
@@ -59,6 +61,7 @@ class SiameseSpec:
             EncoderError: the weights are unusable.
         """
         from followspot.models.online_networks import load_online_network
+        from followspot.models.siammask_inference import choose_dtype
         from followspot.models.weights import weights_id
 
         network, _ = load_online_network(self.weights)
@@ -68,6 +71,8 @@ class SiameseSpec:
             "method": "siamese",
             "network": network.name,
             "weights": weights_id(network),
+            # Of this machine where it is "auto": answers differ a little.
+            "precision": str(choose_dtype(self.precision, device=self._device())).removeprefix("torch."),
             "preset": {"name": self.preset.name, **describe_siamese(self.preset)},
         }
 
@@ -86,6 +91,12 @@ class SiameseSpec:
     def with_confidence(self) -> "SiameseSpec":
         """The same tracker with `confidence`."""
         return replace(self, confidence=True)
+
+    def _device(self) -> "torch.device":
+        import torch
+
+        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        return torch.device(chosen)
 
     @property
     def slug(self) -> str:
