@@ -76,10 +76,12 @@ class Plain:
         return self.network.search(self.network.template(template), crop)
 
     def masks(self, found: Proposals, places: Sequence[tuple[int, int]]) -> Tensor:
-        """``(N, 127, 127)``, written out."""
-        refinement = self.network.refinement
-        assert refinement is not None
-        correlation = self.network.head("mask").correlate(found.template.kernels["mask"], found.features.map)
+        """``(N, side, side)``, written out."""
+        refinement, head = self.network.refinement, self.network.head("mask")
+        correlation = head.correlate(found.template.kernels["mask"], found.features.map)
+        if refinement is None:
+            whole = head.readout(correlation)
+            return torch.stack([whole[0, :, row, column].view(self.mask_side, self.mask_side) for row, column in places])
         drawn = []
         for row, column in places:
             x = refinement.start(correlation[:, :, row : row + 1, column : column + 1])
@@ -132,7 +134,8 @@ def network_for(name: str, scene: Scene, *, weights: Path | None) -> SiamMask:
     """Trained, or untrained as the module says."""
     if weights is not None:
         loaded, _ = load_online_network(weights)
-        assert not isinstance(loaded, S2iamMask)
+        if isinstance(loaded, S2iamMask) or not loaded.mask_side:
+            raise SystemExit(f"{weights} is of {loaded.name}; give weights of a SiamMask with masks")
         return loaded
     torch.manual_seed(0)
     network = build_online_network(name)
@@ -276,7 +279,7 @@ def main() -> int:
     parser.add_argument("--video", type=Path, help="file or folder of images; default: made up")
     parser.add_argument("--box", type=float, nargs=4, metavar=("X1", "Y1", "X2", "Y2"), help="of the object on the first frame")
     parser.add_argument("--network", choices=NETWORKS, nargs="+", default=NETWORKS, help="default: both")
-    parser.add_argument("--weights", type=Path, help="of siammask or siammask-lite; default: untrained")
+    parser.add_argument("--weights", type=Path, help="of a SiamMask with masks, and then of it alone; default: untrained")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch threads (default 1 2)")
     parser.add_argument("--frames", type=int, default=40, help="of the video (default 40)")
     parser.add_argument("--repeats", type=int, default=15, help="of the network; of the tracker a fifth of it (default 15)")
