@@ -208,6 +208,21 @@ def test_a_killed_conversion_goes_on(tmp_path):
     assert len(TargetStore(tmp_path)) == 3
 
 
+def test_a_conversion_that_is_killed_again_and_again_goes_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        convert_some_and_stop(tmp_path)
+    for _ in range(2):
+        with (tmp_path / "toy.part.jsonl").open("a") as ledger:
+            ledger.write('{"b": {"00": {"0000')
+        with pytest.raises(KeyboardInterrupt):
+            convert_some_and_stop(tmp_path)
+    fill_store(tmp_path, videos=("c",))
+    assert [target.video for target in TargetStore(tmp_path).targets] == ["a", "c"]
+    (tmp_path / "toy.part.jsonl").write_text("{nonsense}\n")
+    with pytest.raises(DatasetError, match=r"toy.part.jsonl line 1 is damaged .* delete the line and run again"):
+        TargetWriter(tmp_path, CARD)
+
+
 def test_one_writer_at_a_time(tmp_path):
     with TargetWriter(tmp_path, CARD), pytest.raises(OutputError, match="another process writes"):
         TargetWriter(tmp_path, CARD)

@@ -1,5 +1,7 @@
 """F019: cutting targets as a job: in threads, resumable, counting what is left out."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,20 @@ def test_it_goes_on_after_an_error_and_does_nothing_twice(tmp_path):
     assert "2 videos (1 were there already), 2 new crops" in report.text()
     assert make_targets(source(video("a"), video("b")), tmp_path).crops == 0
     assert len(TargetStore(tmp_path)) == 2
+
+
+def test_after_an_error_other_videos_end_with_their_frame(tmp_path):
+    seen = []
+
+    def read():
+        for number in range(4000):
+            time.sleep(0.002)
+            seen.append(number)
+            yield LeftOut("crowds")
+
+    with pytest.raises(DatasetError, match="b is damaged"):
+        make_targets(source(LabelledVideo(name="long", read=read), video("b", fails=True)), tmp_path, workers=2)
+    assert len(seen) < 4000
 
 
 def test_small_objects_are_left_out(tmp_path):
