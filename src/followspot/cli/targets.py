@@ -11,11 +11,12 @@ from followspot.cli.progress import Stages
 if TYPE_CHECKING:
     from followspot.datasets.sources.base import LabelledSource
 
-Format = Literal["coco", "youtube-vos", "davis", "vid", "det", "yolo"]
+Format = Literal["coco", "youtube-vos", "davis", "vid", "det", "yolo", "video"]
 _KINDS = (
     "What SOURCE is. coco: instances_*.json and its images. youtube-vos: train/ with JPEGImages, Annotations, meta.json. "
     "davis: JPEGImages and Annotations, indexed PNGs. vid, det: Data and Annotations of ImageNet, XML. "
-    "yolo: images and labels, polygons as text."
+    "yolo: images and labels, polygons as text. "
+    "video: a store of followspot prepare; nothing is labelled, what moves is found and followed."
 )
 _CHOICE = Group("Choice: what is left out", sort_key=1)
 _CARD = Group("Card: what is noted about the dataset", sort_key=2)
@@ -46,7 +47,7 @@ class TargetNotes:
     name: str | None = None
     """Name in the store; default one a format. Another name makes a dataset of its own."""
     licence: str = ""
-    """Licence of images and annotations."""
+    """Licence of images and annotations; default what the source says of itself."""
     origin: str | None = None
     """Where it comes from; default the format."""
 
@@ -86,7 +87,8 @@ def _chosen(source: "LabelledSource", choice: TargetChoice, notes: TargetNotes) 
 
     names = None if choice.list_file is None else read_names(choice.list_file, {video.name for video in source.videos})
     sizes = {"side": choice.min_side, "area": choice.min_area}
-    card = replace(source.card, dataset=notes.name or source.card.dataset, source=notes.origin or source.card.source, licence=notes.licence)
+    known = source.card
+    card = replace(known, dataset=notes.name or known.dataset, source=notes.origin or known.source, licence=notes.licence or known.licence)
     return replace(
         source,
         videos=choose_videos(source.videos, only=choice.only, without=choice.without, names=names),

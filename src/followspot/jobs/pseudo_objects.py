@@ -40,7 +40,7 @@ def draw_objects(
     for number, spacing in enumerate(SPACINGS):
         wanted = count // 2 if number == 0 else count - int(ids.max())
         if wanted:
-            _add(ids, _regions(image, spacing, rng=rng), interest, wanted, rng=rng)
+            _add(ids, grow_regions(image, spacing, rng=rng), interest, wanted, rng=rng)
     return ids
 
 
@@ -61,8 +61,17 @@ def _add(
         ids[regions == region] = ids.max() + 1
 
 
-def _regions(image: NDArray[np.uint8], spacing: float, *, rng: np.random.Generator) -> NDArray[np.int32]:
-    """``(H, W)``: watershed (Meyer 1994) from a jittered grid of seeds; 0 is the line between two regions."""
+def grow_regions(image: NDArray[np.uint8], spacing: float, *, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Watershed (Meyer 1994) from a jittered grid of seeds.
+
+    Args:
+        image: RGB ``(H, W, 3)`` uint8.
+        spacing: of the seeds, in short sides; never below 4 pixels.
+        rng: what is random comes from it.
+
+    Returns:
+        ``(H, W)``: regions from 1; 0 is the line between two of them.
+    """
     height, width = image.shape[:2]
     step = max(4.0, spacing * min(height, width))
     rows, columns = (np.arange(step / 2, side, step) for side in (height, width))

@@ -20,6 +20,13 @@ from followspot.errors import DatasetError, SettingError
 Progress = Callable[[str, int, int | None], None]
 Reader = Callable[[Sequence[Path]], LabelledSource]
 
+
+def _read_clips(given: Sequence[Path]) -> LabelledSource:
+    from followspot.jobs.own_targets import read_clips  # which needs a tracker, and this module
+
+    return read_clips(given)
+
+
 FORMATS: Mapping[str, Reader] = {
     "coco": read_coco_instances,
     "youtube-vos": read_youtube_vos,
@@ -27,6 +34,7 @@ FORMATS: Mapping[str, Reader] = {
     "vid": read_vid,
     "det": read_det,
     "yolo": read_yolo,
+    "video": _read_clips,
 }
 """What reads a format, by its name on the command line."""
 
