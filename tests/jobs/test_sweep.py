@@ -11,9 +11,12 @@ from followspot.datasets.synthetic import SyntheticVideo
 from followspot.errors import DatasetError, EncoderError, SettingError
 from followspot.io.writer import VideoWriter
 from followspot.jobs.prepare import PrepareSettings, prepare
-from followspot.jobs.sweep import checkpoints_of, export_encoder, parse_steps, sweep
+from followspot.jobs.sweep import checkpoints_of, export_weights, parse_steps, sweep
+from followspot.jobs.trackers import TrackerSpec
 from followspot.jobs.train import train
+from followspot.jobs.train_online import read_online_recipe
 from followspot.models.encoder import load_encoder
+from followspot.models.online_networks import build_online_network, load_online_network
 from followspot.tracking.preset_file import change_preset
 from followspot.tracking.presets import PRESETS
 from followspot.training.recipe import read_recipe
@@ -43,12 +46,16 @@ def run(tmp_path_factory):
     return root / "run"
 
 
+def tracker(weights, name):
+    return TrackerSpec(name=name, weights=weights, preset=PRESET)
+
+
 def benchmark():
     return only(SyntheticBenchmark(".", split="easy"), ["clip-2000"])
 
 
 def test_f172_every_checkpoint_has_a_row_and_the_best_is_kept(run, tmp_path):
-    report = sweep(run, benchmark(), tmp_path, data=None, preset=PRESET, workers=1)
+    report = sweep(run, benchmark(), tmp_path, data=None, tracker=tracker, workers=1)
     rows = list(csv.DictReader((tmp_path / "sweep.csv").open()))
     assert sorted(int(row["step"]) for row in rows) == [2, 4, 6]
     scores = [float(row["J&F-Mean"]) for row in rows]
@@ -65,10 +72,10 @@ def test_f172_a_sweep_goes_on_with_what_is_missing(run, tmp_path):
     def show_for(name):
         return lambda stage, done, total: computed.append(name) if stage == "tracking" else None
 
-    sweep(run, benchmark(), tmp_path, data=None, steps=(3, 9), preset=PRESET, workers=1, show_for=show_for)
+    sweep(run, benchmark(), tmp_path, data=None, steps=(3, 9), tracker=tracker, workers=1, show_for=show_for)
     assert set(computed) == {"step 4", "step 6"}
     computed.clear()
-    report = sweep(run, benchmark(), tmp_path, data=None, preset=PRESET, workers=1, show_for=show_for)
+    report = sweep(run, benchmark(), tmp_path, data=None, tracker=tracker, workers=1, show_for=show_for)
     assert set(computed) == {"step 2"}
     assert len(report.table.rows) == 3
 
@@ -76,9 +83,20 @@ def test_f172_a_sweep_goes_on_with_what_is_missing(run, tmp_path):
 def test_the_averaged_encoder_is_what_is_exported(run, tmp_path):
     step, checkpoint = checkpoints_of(run)[-1]
     assert step == 6
-    export_encoder(checkpoint, tmp_path / "w.safetensors")
-    mine, theirs = (load_encoder(weights=path).state_dict() for path in (tmp_path / "w.safetensors", run / "encoder.safetensors"))
+    exported = export_weights(checkpoint, tmp_path)
+    mine, theirs = (load_encoder(weights=path).state_dict() for path in (exported, run / "encoder.safetensors"))
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_f172_a_checkpoint_of_an_online_tracker_becomes_its_weights(tmp_path):
+    network = build_online_network("siammask-lite-box")
+    recipe = read_online_recipe("siammask-lite-box")
+    state = {f"encoder.{name}": value for name, value in network.state_dict().items()} | {"objective.unused": torch.zeros(1)}
+    torch.save({"followspot": {"recipe": recipe.to_yaml(), "steps_done": 7}, "state_dict": state}, tmp_path / "step-7.ckpt")
+    weights = export_weights(tmp_path / "step-7.ckpt", tmp_path)
+    loaded, card = load_online_network(weights)
+    assert (weights.name, card["network"], card["steps"]) == ("network.safetensors", "siammask-lite-box", 7)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
 def test_damaged_and_missing_checkpoints_are_named(run, tmp_path):
@@ -88,7 +106,7 @@ def test_damaged_and_missing_checkpoints_are_named(run, tmp_path):
     (folder / "best.ckpt").write_bytes(b"nothing")
     assert [step for step, _ in checkpoints_of(tmp_path / "run")] == [1]
     with pytest.raises(EncoderError, match=r"step-00000001\.ckpt is no checkpoint"):
-        export_encoder(folder / "step-00000001.ckpt", tmp_path / "w.safetensors")
+        export_weights(folder / "step-00000001.ckpt", tmp_path)
     with pytest.raises(DatasetError, match="steps 2, 4, 6, none of them"):
         checkpoints_of(run, steps=(7, 9))
     with pytest.raises(DatasetError, match="folder of a training run"):

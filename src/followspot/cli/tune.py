@@ -7,13 +7,14 @@ from cyclopts import Parameter
 
 from followspot.benchmarks.registry import open_benchmark
 from followspot.cli.evaluate import Name
-from followspot.cli.options import EncoderOptions, PropagationOptions, build_preset, usable_device
+from followspot.cli.options import EncoderOptions, PropagationOptions
 from followspot.cli.progress import Stages
-from followspot.cli.trackers import chosen_tracker
+from followspot.cli.trackers import chosen_tracker, named_tracker
 from followspot.errors import SettingError
 
 if TYPE_CHECKING:
     from followspot.benchmarks.base import Benchmark
+    from followspot.jobs.tracker_choice import TrackerChoice
 
 DEFAULT_TRIALS = 40
 """Where nothing says how long: enough for the estimator to learn from its first ten, and half an hour where a trial takes 45 s."""
@@ -82,7 +83,7 @@ def tune(
 
 
 def sweep(
-    run: Annotated[Path, Parameter(help="Folder of a training run.")],
+    run: Annotated[str, Parameter(help="Folder of a training run; RUN@PRESET chooses a preset.")],
     /,
     *,
     benchmark: str,
@@ -114,19 +115,26 @@ def sweep(
         workers: Processes for scoring; default one a core.
         device: auto, cpu, cuda, cuda:1 ...
     """
+    from followspot.jobs.siamese import usual_preset
     from followspot.jobs.sweep import parse_steps
     from followspot.jobs.sweep import sweep as start
+    from followspot.jobs.trackers import read_name
 
+    _, folder, preset = read_name(run)
     opened = cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
+
+    def tracker(weights: Path, name: str) -> "TrackerChoice":
+        text = f"{name}={weights}" if preset is None else f"{name}={weights}@{preset}"
+        return named_tracker(text, propagation, online=usual_preset(benchmark), device=device)
+
     with Stages(units={"scoring": "sequences"}) as progress:
         report = start(
-            run,
+            Path(folder),
             opened,
             out,
             data=data,
+            tracker=tracker,
             steps=None if steps is None else parse_steps(steps),
-            preset=build_preset(propagation),
-            device=usable_device(device),
             processes=processes,
             workers=workers,
             show_for=lambda name: lambda stage, done, total: progress(name if stage == "tracking" else stage, done, total),

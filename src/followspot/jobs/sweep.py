@@ -1,9 +1,9 @@
 """All checkpoints of a training run on a benchmark: which one tracks best.
 
-out/step-00000500/encoder.safetensors   the encoder as it was then
+out/step-00000500/encoder.safetensors   the encoder as it was then; network.safetensors of an online tracker
 out/step-00000500/results/              what it did (`followspot.jobs.results`)
 out/sweep.csv .md                       the table, the best first
-out/best.safetensors                    the encoder of its first row
+out/best.safetensors                    the weights of its first row
 """
 
 import re
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 import yaml
@@ -22,12 +22,16 @@ from followspot.benchmarks.report import Report
 from followspot.errors import DatasetError, EncoderError, SettingError
 from followspot.io.files import atomic_path
 from followspot.jobs.evaluate import Show, evaluate
+from followspot.jobs.siamese import WEIGHTS_OF_RUN
 from followspot.jobs.tables import Table, best_first
-from followspot.jobs.trackers import TrackerSpec
+from followspot.jobs.tracker_choice import TrackerChoice
+from followspot.models.online_networks import build_online_network, save_online_network
 from followspot.models.weights import load_into, save_weights
-from followspot.tracking.presets import PRESETS, Preset
+from followspot.training.online_recipe import OnlineRecipe, is_online, parse_online_recipe
 from followspot.training.recipe import parse_recipe
 
+ENCODER_OF_RUN: Final = "encoder.safetensors"
+"""What a training run of an encoder leaves."""
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -78,12 +82,15 @@ def parse_steps(text: str) -> tuple[int, int]:
     return int(first), int(last) if dash else int(first)
 
 
-def export_encoder(checkpoint: Path, weights: Path) -> None:
-    """Writes the encoder of a checkpoint (the averaged one where there is one) as a weights file that every command takes.
+def export_weights(checkpoint: Path, folder: Path) -> Path:
+    """Writes the encoder or online network of a checkpoint (the averaged one where there is one) as a weights file for every command.
 
     Args:
         checkpoint: of followspot's own training; nothing in it is executed.
-        weights: to write, ``.safetensors``.
+        folder: gets ``encoder.safetensors`` or ``network.safetensors``.
+
+    Returns:
+        That file.
 
     Raises:
         EncoderError: the file is no such checkpoint.
@@ -92,18 +99,24 @@ def export_encoder(checkpoint: Path, weights: Path) -> None:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         ours, state = content["followspot"], content["state_dict"]
-        recipe = parse_recipe(yaml.safe_load(ours["recipe"]))
+        said = yaml.safe_load(ours["recipe"])
+        recipe = parse_online_recipe(said) if is_online(said) else parse_recipe(said)
     except Exception as error:  # torch says anything of a damaged file
         raise EncoderError(f"{checkpoint} is no checkpoint of followspot train ({type(error).__name__}: {error}); leave it out") from error
-    encoder = recipe.build_encoder()
     prefix = "average.module." if any(name.startswith("average.module.") for name in state) else "encoder."
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    module = cast(nn.Module, encoder)
-    load_into(module, own, source=checkpoint.name)
-    card: dict[str, Any] = {"encoder": encoder.name, "stride": encoder.stride, "recipe": ours["recipe"], "steps": ours["steps_done"]}
+    card: dict[str, Any] = {**recipe.about(), "steps": ours["steps_done"]}
+    if isinstance(recipe, OnlineRecipe):
+        network = build_online_network(recipe.network.name)
+        load_into(network, own, source=checkpoint.name)
+        save_online_network(folder / WEIGHTS_OF_RUN, network, card)
+        return folder / WEIGHTS_OF_RUN
+    encoder = recipe.build_encoder()
+    load_into(cast(nn.Module, encoder), own, source=checkpoint.name)
     if recipe.encoder.dim is not None:
         card["dim"] = recipe.encoder.dim
-    save_weights(weights, module, card)
+    save_weights(folder / ENCODER_OF_RUN, cast(nn.Module, encoder), {**card, "encoder": encoder.name, "stride": encoder.stride})
+    return folder / ENCODER_OF_RUN
 
 
 def sweep(
@@ -112,9 +125,8 @@ def sweep(
     out: Path,
     *,
     data: Path | None,
+    tracker: Callable[[Path, str], TrackerChoice],
     steps: tuple[int, int] | None = None,
-    preset: Preset | None = None,
-    device: str = "auto",
     processes: int = 1,
     workers: int | None = None,
     show_for: Callable[[str], Show] = lambda name: lambda stage, done, total: None,
@@ -128,9 +140,8 @@ def sweep(
         benchmark: what is run; its first score ranks.
         out: folder of the sweep.
         data: where the benchmark's files are; None for one without files.
+        tracker: the tracker of a weights file, by a name.
         steps: only checkpoints in this range, both ends included.
-        preset: propagation settings; None for the default.
-        device: where to track.
         processes: sequences that run at once.
         workers: processes that score; None for one a core.
         show_for: gives what is told about the progress of a checkpoint.
@@ -142,11 +153,9 @@ def sweep(
     """
     reports: dict[int, Report] = {}
     for step, checkpoint in checkpoints_of(run, steps=steps):
-        weights = _folder(out, step) / "encoder.safetensors"
-        if not weights.is_file():
-            export_encoder(checkpoint, weights)
-        name = f"step {step}"
-        spec = TrackerSpec(name=name, weights=weights, preset=preset or PRESETS["default"], device=device)
+        folder, name = _folder(out, step), f"step {step}"
+        weights = _weights(folder) or export_weights(checkpoint, folder)
+        spec = tracker(weights, name)
         results = _folder(out, step) / "results"
         done = evaluate(benchmark, spec, results, data=data, processes=processes, workers=workers, show=show_for(name))
         reports[step] = done.require_report()
@@ -155,8 +164,13 @@ def sweep(
     best_step = cast(int, table.rows[0][0])
     best = out / "best.safetensors"
     with atomic_path(best) as partial:
-        shutil.copyfile(_folder(out, best_step) / "encoder.safetensors", partial)
+        shutil.copyfile(cast(Path, _weights(_folder(out, best_step))), partial)
     return SweepReport(table=table, best_step=best_step, best=best)
+
+
+def _weights(folder: Path) -> Path | None:
+    """What was exported there, if anything."""
+    return next((folder / name for name in (ENCODER_OF_RUN, WEIGHTS_OF_RUN) if (folder / name).is_file()), None)
 
 
 def _folder(out: Path, step: int) -> Path:
