@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class Entry:
     """``(h * w, L)`` float32, contiguous, cells in row-major order."""
     permanent: bool
     """True for references, False for frames of the ring."""
+    packed: dict[tuple[str, bool], tuple[Tensor, float]] = field(default_factory=dict, repr=False)
+    """The features as a backend packed them for itself, kept while the frame is; copies with other labels share it."""
 
 
 def pack(features: Tensor) -> tuple[Tensor, Tensor]:
