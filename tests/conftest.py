@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does; read when torch is first imported
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if not any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd"))):  # no GPU: Triton's interpreter; read when triton is first imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_addoption(parser):
@@ -28,6 +31,32 @@ def shared_data(pytestconfig):
             pytest.fail(f"--shared-data {given} is not a folder")
         pytest.skip("real footage is not on this machine (pass --shared-data FOLDER)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def draw_targets():
+    """Fills a store of targets: in each video one rectangle of a colour of its own that moves over noise; returns the folder."""
+
+    def draw(root, *, dataset="drawn", videos=4, frames=3, masks=True, reach=20):
+        from followspot.datasets.targets import TargetCard, TargetWriter
+
+        card = TargetCard(dataset=dataset, labelled_by="people", still=False, frame_range=reach, licence="CC0", source="drawn")
+        with TargetWriter(root, card) as writer:
+            for video in range(videos):
+                rng = np.random.default_rng(video)
+                noise, colour = rng.integers(0, 90, (120, 160, 3), np.uint8), rng.integers(120, 256, 3)
+                width, height = (int(side) for side in rng.integers(24, 40, 2))
+                for frame in range(frames):
+                    left, top = 50 + 4 * frame, 40 + 2 * frame
+                    mask = np.zeros((120, 160), bool)
+                    mask[top : top + height, left : left + width] = True
+                    image = np.where(mask[..., None], colour, noise).astype(np.uint8)
+                    box = (left, top, left + width, top + height)
+                    writer.add(f"video-{video:02d}", 0, frame, image=image, box=box, mask=mask if masks else None)
+                writer.finish(f"video-{video:02d}")
+        return root
+
+    return draw
 
 
 class Pair:

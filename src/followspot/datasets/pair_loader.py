@@ -1,6 +1,5 @@
 """From a store of targets to batches of pairs with the labels of their anchors, for ever, and exactly the same ones after a stop."""
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,12 +15,8 @@ from followspot.datasets.targets import TargetStore
 from followspot.errors import DatasetError, SettingError
 from followspot.ops.anchors import AnchorLabels, Anchors, LabelRule, label_anchors
 
-log = logging.getLogger(__name__)
-
 _AHEAD: Final = 2
 """Batches that are made while the last one is used: torch's own default."""
-_ATTEMPTS: Final = 20
-"""So many pairs in a row that cannot be read are no accident."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +99,7 @@ class PairLoader:
     def batch(self, step: int) -> RawPairs:
         """The batch of a step, a function of the seed and the step."""
         first = (step * self._world + self._rank) * self._size
-        pairs = [self._pair(row) for row in range(first, first + self._size)]
+        pairs = [self._source.readable(*divmod(row, len(self._source))) for row in range(first, first + self._size)]
         rows = zip(pairs, range(first, first + self._size), strict=True)
         labels = [label_pair(pair, rule=self._rule, seed=(self._seed, row)) for pair, row in rows]
         return join_pairs(pairs, labels)
@@ -127,16 +122,6 @@ class PairLoader:
                 f"the run began with {state['videos']} videos of targets, now {len(self._source.videos)}; give it its store or start anew"
             )
         self._step = int(state["step"])
-
-    def _pair(self, row: int) -> Pair:
-        epoch, position = divmod(row, len(self._source))
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._source.pair(epoch, position, attempt=attempt)
-            except (DatasetError, OSError) as error:
-                log.warning("left out: %s", error)
-                last = error
-        raise DatasetError(f"{_ATTEMPTS} pairs in a row cannot be read (the last: {last}); make the store of targets again")
 
 
 def label_pair(pair: Pair, *, rule: LabelRule | None, seed: tuple[int, int]) -> AnchorLabels:

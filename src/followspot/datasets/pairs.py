@@ -5,6 +5,7 @@ a pair does not depend on how many processes make it.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -28,6 +29,8 @@ from followspot.datasets.picks import Choices, epoch_order
 from followspot.datasets.targets import Target, TargetFrame, TargetStore
 from followspot.errors import DatasetError, SettingError
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 EXEMPLAR: Final = 127
@@ -36,6 +39,8 @@ SEARCH: Final = 255
 """Side of search views, pixels."""
 _PAIR: Final = 7_411
 """Tells the draws of pairs from others that have the same seed."""
+_ATTEMPTS: Final = 20
+"""So many pairs in a row that cannot be read are no accident."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,7 @@ class PairSettings:
     """Which pairs, and how they are shown; values of SiamMask's public settings."""
 
     negatives: float = 0.2
-    """Share of pairs whose search view shows another video's object."""
+    """Share of pairs whose search view shows another video's object; none where there is only one video."""
     gray: float = 0.25
     """Share of pairs without colours."""
     flip: float = 0.0
@@ -53,7 +58,7 @@ class PairSettings:
     template: ViewSettings = field(default_factory=lambda: ViewSettings(shift=4, scale=0.05))
     search: ViewSettings = field(default_factory=lambda: ViewSettings(shift=64, scale=0.18, blur=0.18))
     frame_range: Mapping[str, int] = field(default_factory=dict)
-    """By dataset: how many frames of a track lie at most between the two; others as their card says."""
+    """By dataset: how many places of a track's list of frames the two lie apart at most, 0 or more; others as their card says."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """By dataset: its share of the pairs, relative to the others; empty: each video counts the same. Datasets not named are not used."""
     epoch: int = 600_000
@@ -65,8 +70,11 @@ class PairSettings:
         for name in ("negatives", "gray", "flip", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingError(f"{name} = {getattr(self, name):g} must be a share in 0..1")
-        if self.epoch < 1 or not self.colour >= 0:
+        if self.epoch < 1 or not 0 <= self.colour < float("inf"):
             raise SettingError(f"epoch = {self.epoch} must be 1 or more, and colour = {self.colour:g} 0 or more")
+        for name, reach in self.frame_range.items():
+            if reach < 0:
+                raise SettingError(f"frame_range.{name} = {reach} must be 0 or more, such as 20")
         for name, share in self.shares.items():
             if not 0 <= share < float("inf"):
                 raise SettingError(f"shares.{name} = {share:g} must be 0 or more")
@@ -129,9 +137,11 @@ class PairSource:
         self.videos: tuple[tuple[Target, ...], ...] = tuple(tuple(targets) for targets in grouped.values())
         """The targets of each video."""
         if not self.videos:
-            which = "to judge by" if held_out else "to train on"
-            raise DatasetError(f"{store.root} has no targets {which} in {', '.join(used)} with held_out = {settings.held_out:g}; add some")
+            which, remedy = ("to judge by", "a larger share, or 0 for no judging") if held_out else ("to train on", "a smaller share")
+            said = f"{store.root} has no targets {which} in {', '.join(used)} with data.held_out = {settings.held_out:g}"
+            raise DatasetError(f"{said}; add videos with followspot targets, or choose {remedy}")
         weights = _weights([targets[0].dataset for targets in self.videos], settings.shares)
+        self._edges = None if weights.min() == weights.max() else np.cumsum(weights) / weights.sum()
         self._choices = Choices(np.arange(len(weights)), np.zeros(len(weights), np.int64), weights)
         self._orders: dict[int, NDArray[np.int64]] = {}
 
@@ -147,8 +157,7 @@ class PairSource:
         target = _one(self.videos[video], rng)
         first = int(rng.integers(len(target.frames)))
         if rng.random() < self._settings.negatives and len(self.videos) > 1:
-            other = int(rng.integers(len(self.videos) - 1))
-            stranger = _one(self.videos[other + (other >= video)], rng)
+            stranger = _one(self.videos[self._other(video, rng)], rng)
             return Draw((target, target.frames[first]), (stranger, _one(stranger.frames, rng)), present=False), rng
         reach = self._settings.frame_range.get(target.dataset, self._store.cards[target.dataset].frame_range)
         low, high = max(first - reach, 0), min(first + reach, len(target.frames) - 1)
@@ -176,6 +185,31 @@ class PairSource:
         seen = None if mask is None else view_mask(mask, region, size=SEARCH)
         return Pair(template=template, search=search, box=box, mask=seen) if not flip else mirrored(template, search, box, seen)
 
+    def readable(self, epoch: int, position: int) -> Pair:
+        """The pair at a position, or another where its files cannot be read.
+
+        Raises:
+            DatasetError: that happens too often.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self.pair(epoch, position, attempt=attempt)
+            except (DatasetError, OSError) as error:
+                log.warning("left out: %s", error)
+                last = error
+        raise DatasetError(f"{_ATTEMPTS} pairs in a row cannot be read (the last: {last}); make the store of targets again")
+
+    def _other(self, video: int, rng: np.random.Generator) -> int:
+        """Another video, drawn as the shares say, so that which dataset is shown does not give a pair away."""
+        if self._edges is None:
+            other = int(rng.integers(len(self.videos) - 1))
+            return other + (other >= video)
+        low, high = (float(self._edges[video - 1]) if video else 0.0), float(self._edges[video])
+        place = rng.random() * (1 - (high - low))
+        drawn = int(np.searchsorted(self._edges, place if place < low else place + (high - low), side="right"))
+        # Rounding at its very edges must not bring the video itself back.
+        return drawn % len(self.videos) if drawn != video else (drawn + 1) % len(self.videos)
+
     def _image(
         self, shown: tuple[Target, TargetFrame], view: ViewSettings, *, size: int, gray: bool, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Region]:
@@ -186,10 +220,11 @@ class PairSource:
         return recolour(image, draw_colour(self._settings.colour, rng), gray=gray), region
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        if epoch not in self._orders:
+        order = self._orders.get(epoch)
+        if order is None:  # several threads may come here at once: each has its own, and they are the same
             order = epoch_order(self._choices, length=self._settings.epoch, seed=self._seed, epoch=epoch)
             self._orders = {**dict(list(self._orders.items())[-1:]), epoch: order}
-        return self._orders[epoch]
+        return order
 
 
 def mirrored(template: NDArray[np.uint8], search: NDArray[np.uint8], box: Box | None, mask: NDArray[np.uint8] | None) -> Pair:
