@@ -4,7 +4,7 @@ Wang et al., CVPR 2019; the weights and the ways of averaging are those of SiamM
 labels, of people or made by propagation; they take what the network said and know nothing of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,9 @@ _STEP: Final = 8
 _PADDING: Final = 32
 """The mask of place (r, c) covers the pixels from (8r - 32, 8c - 32) on, as the network's places lie."""
 _REGION: Final = 28
+
+Count = Callable[[Tensor], Tensor]
+"""What a count of this process is on average over all of them, so that the mean of their losses is that of the joined batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ def siamese_loss(
     masks: Tensor,
     mask_targets: Tensor,
     weights: SiameseWeights | None = None,
+    count: Count | None = None,
 ) -> SiameseOutput:
     """The loss of a batch of pairs.
 
@@ -71,27 +75,29 @@ def siamese_loss(
         masks: ``(N, s, s)`` logits at the places of :func:`mask_positions`; N may be 0, and is 0 for boxes only.
         mask_targets: ``(N, t, t)`` in {0, 1}, of :func:`mask_windows` or :func:`region_targets`.
         weights: None takes the published ones.
+        count: None: this process has the whole batch.
     """
     weights = SiameseWeights() if weights is None else weights
-    parts = {"score": score_loss(scores, targets.labels), "box": box_loss(deltas, targets.deltas, weights=targets.weights)}
-    parts["mask"] = mask_loss(masks, mask_targets)
+    parts = {"score": score_loss(scores, targets.labels, count=count), "box": box_loss(deltas, targets.deltas, weights=targets.weights)}
+    parts["mask"] = mask_loss(masks, mask_targets, count=count)
     loss = weights.score * parts["score"] + weights.box * parts["box"] + weights.mask * parts["mask"]
     logs = {name: part.detach() for name, part in parts.items()} | mask_scores(masks, mask_targets)
     return SiameseOutput(loss=loss, logs=logs)
 
 
-def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
+def score_loss(scores: Tensor, labels: Tensor, *, count: Count | None = None) -> Tensor:
     """Half the mean cross-entropy of right anchors, half that of wrong ones, over the whole batch.
 
     Args:
         scores: ``(B, 2, K, g, g)`` logits: not the object, the object.
         labels: ``(B, K, g, g)``.
+        count: None: this process has the whole batch.
 
     >>> score_loss(torch.zeros(1, 2, 1, 1, 2), torch.tensor([[[[1, 0]]]])).item()
     0.6931471824645996
     """
     likelihood = scores.float().log_softmax(1)
-    return sum((_mean_where(-likelihood[:, kind], labels == kind) / 2 for kind in (0, 1)), start=likelihood.new_zeros(()))
+    return sum((_mean_where(-likelihood[:, kind], labels == kind, count) / 2 for kind in (0, 1)), start=likelihood.new_zeros(()))
 
 
 def box_loss(deltas: Tensor, targets: Tensor, *, weights: Tensor) -> Tensor:
@@ -105,17 +111,20 @@ def box_loss(deltas: Tensor, targets: Tensor, *, weights: Tensor) -> Tensor:
     return ((deltas.float() - targets).abs().sum(1) * weights).sum() / max(len(deltas), 1)
 
 
-def mask_loss(masks: Tensor, targets: Tensor) -> Tensor:
+def mask_loss(masks: Tensor, targets: Tensor, *, count: Count | None = None) -> Tensor:
     """Soft margin, ``log(1 + exp(-y x))`` with y in {-1, 1}, averaged over all pixels of all masks; 0 without any.
 
     Args:
         masks: ``(N, s, s)`` logits; enlarged bilinearly, corners on corners, where the targets are larger.
         targets: ``(N, t, t)`` in {0, 1}.
+        count: None: this process has the whole batch.
     """
+    own = masks.new_tensor(float(len(masks)), dtype=torch.float32)
+    each = own if count is None else count(own)  # also without a mask here, since the other processes wait for our count
     if len(masks) == 0:
         return masks.float().sum()
     signs = targets.float() * 2 - 1
-    return functional.softplus(-signs * _enlarged(masks, targets)).mean()
+    return functional.softplus(-signs * _enlarged(masks, targets)).mean() * (own / each)
 
 
 def mask_scores(masks: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -174,8 +183,11 @@ def region_targets(masks: Tensor, boxes: Tensor, samples: Tensor) -> Tensor:
     return (pooled[:, 0] >= 0.5).float()
 
 
-def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    return (values * where).sum() / where.sum().clamp(min=1)
+def _mean_where(values: Tensor, where: Tensor, count: Count | None) -> Tensor:
+    """0 where there is none."""
+    own = where.sum().float()
+    # Of a single one in many processes each has a part.
+    return (values * where).sum() / (own if count is None else count(own)).clamp(min=1e-6)
 
 
 def _enlarged(masks: Tensor, targets: Tensor) -> Tensor:

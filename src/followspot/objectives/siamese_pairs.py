@@ -14,12 +14,14 @@ from followspot.models.siammask import Proposals, SiamMask
 from followspot.objectives.base import ObjectiveOutput
 from followspot.objectives.siamese import (
     AnchorTargets,
+    Count,
     SiameseWeights,
     mask_positions,
     mask_windows,
     region_targets,
     siamese_loss,
 )
+from followspot.ops.collective import mean_over_processes
 
 _SHOWN: Final = 4
 """Pairs of a batch in a picture."""
@@ -89,8 +91,10 @@ class SiamesePairs(nn.Module):
         online = cast("SiamMask | S2iamMask", network)
         found = online.search(online.template(batch.template), batch.search)
         masks, true = self._masks(batch, online, found)
+        # Only in training do all processes come here.
+        count: Count | None = mean_over_processes if self.training else None
         weights = self.settings.weights
-        said = siamese_loss(found.scores, found.deltas, batch.targets, masks=masks, mask_targets=true, weights=weights)
+        said = siamese_loss(found.scores, found.deltas, batch.targets, masks=masks, mask_targets=true, weights=weights, count=count)
         return ObjectiveOutput(loss=said.loss, per_sample=said.loss.detach().expand(len(batch.template)), logs=said.logs)
 
     def pictures(self, batch: PairBatch, network: nn.Module) -> Mapping[str, Tensor]:
@@ -109,16 +113,23 @@ class SiamesePairs(nn.Module):
         return {"pairs": torch.cat(rows, -2)}
 
     def _masks(self, batch: PairBatch, network: SiamMask | S2iamMask, found: Proposals) -> tuple[Tensor, Tensor]:
-        """Logits and truth of the masks that are trained; none of either for a network of boxes only."""
+        """Logits and truth of the masks that are trained; none of either for a network of boxes only.
+
+        A mask is drawn, and left out of both, even where none is trained: so the loss hangs on weights that learn though scores and boxes
+        are frozen, and every process takes part in what the others wait for (batch norms, gradients).
+        """
         if isinstance(network, S2iamMask):
             boxes, samples = self._boxes(batch, network)
-            if len(boxes) == 0:
-                return _nothing(found)
-            return network.masks(found, boxes, samples), region_targets(batch.masks, boxes, samples)
+            count = len(boxes)
+            if count == 0:
+                boxes, samples = boxes.new_tensor([[0.0, 0.0, 255.0, 255.0]]), samples.new_zeros(1)
+            return network.masks(found, boxes, samples)[:count], region_targets(batch.masks, boxes, samples)[:count]
+        if network.masks_kind == "none":
+            none = found.scores.new_zeros(0, 1, 1)
+            return none, none
         places = self._some(mask_positions(batch.targets.labels, batch.has_mask))
-        if network.masks_kind == "none" or len(places) == 0:
-            return _nothing(found)
-        return network.masks(found, places), mask_windows(batch.masks, places).float()
+        drawn = places if len(places) else places.new_zeros(1, 3)
+        return network.masks(found, drawn)[: len(places)], mask_windows(batch.masks, drawn)[: len(places)].float()
 
     def _boxes(self, batch: PairBatch, network: S2iamMask) -> tuple[Tensor, Tensor]:
         """Right anchors of pairs with masks, grown: ``(N, 4)``, and which pair each is of."""
@@ -142,11 +153,6 @@ class SiamesePairs(nn.Module):
         starts = torch.searchsorted(ordered[:, 0].contiguous(), ordered[:, 0].contiguous())
         rank = torch.arange(len(ordered), device=places.device) - starts
         return ordered[rank < most]
-
-
-def _nothing(found: Proposals) -> tuple[Tensor, Tensor]:
-    none = found.scores.new_zeros(0, 1, 1)
-    return none, none
 
 
 def _drawn(network: SiamMask | S2iamMask, found: Proposals, view: Tensor) -> Tensor:

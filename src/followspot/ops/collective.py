@@ -23,6 +23,15 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return cast(Callable[[Tensor], Tensor], _Sum.apply)(values) if several_processes() else values
 
 
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean of a tensor over all processes, the same in each; the tensor itself where there is one process.
+
+    Args:
+        values: of the same shape in every process.
+    """
+    return sum_over_processes(values) / distributed.get_world_size() if several_processes() else values
+
+
 def join_rows(rows: Tensor) -> Tensor:
     """The rows of all processes, in the order of ranks.
 
