@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from followspot.errors import EncoderError
-from followspot.models.encoder import load_encoder
+from followspot.models.encoder import Encoder, load_encoder
 from followspot.models.resnet import ResNet
 from followspot.models.s2iammask import S2iamMask
 from followspot.models.siammask import SiamMask
-from followspot.models.weights import load_weights
+from followspot.models.weights import load_weights, read_card
+
+_ENDINGS = (".safetensors", ".pt", ".pth")
 
 
 def fill_backbone(network: SiamMask | S2iamMask, source: str) -> None:
@@ -24,17 +26,16 @@ def fill_backbone(network: SiamMask | S2iamMask, source: str) -> None:
 
     Args:
         network: its backbone is filled.
-        source: an encoder by name (``"followspot"``, the shipped one), or a weight file that names its encoder. A ResNet of the same depth
-            must be in it.
+        source: an encoder by name (``"followspot"``, the shipped one), or a weight file. A ResNet of the same depth must be in it; a file
+            that names no encoder, such as torchvision's, is taken for one.
 
     Raises:
         EncoderError: there is none.
     """
     backbone = (network.stage1 if isinstance(network, S2iamMask) else network).backbone
-    path = Path(source)
-    encoder = load_encoder(None, weights=path) if path.suffix else load_encoder(source)
-    found = [part for part in cast(nn.Module, encoder).modules() if isinstance(part, ResNet)]
     own = backbone.state_dict()
+    encoder = _encoder(source, depth=_depth(own))
+    found = [part for part in cast(nn.Module, encoder).modules() if isinstance(part, ResNet)]
     if not found or set(own) - {name for name in own if name.startswith("adjust.")} != set(found[0].state_dict()):
         raise EncoderError(f"{source} holds no ResNet of the depth of {network.name}; name an encoder with ResNet-{_depth(own)}")
     state = _as_it_is_shown(found[0])
@@ -55,7 +56,9 @@ def fill_from_stage(network: SiamMask | S2iamMask, weights: Path) -> tuple[str, 
     Raises:
         EncoderError: the file is unusable, or has nothing of this network, or has it in another shape.
     """
-    path = weights / "network.safetensors" if weights.is_dir() else weights
+    path = stage_weights(weights)
+    if not path.is_file():
+        raise EncoderError(f"there is no weight file {path} to begin {network.name} with; check network.init")
     state, _ = load_weights(path)
     own = network.state_dict()
     if isinstance(network, S2iamMask) and not any(name.startswith("stage1.") for name in state):
@@ -63,11 +66,26 @@ def fill_from_stage(network: SiamMask | S2iamMask, weights: Path) -> tuple[str, 
     shared = [name for name in own if name in state]
     wrong = [name for name in shared if own[name].shape != state[name].shape]
     if not any("backbone" in name for name in shared) or wrong:
-        which = f"has {wrong[0]} of shape {tuple(state[wrong[0]].shape)}" if wrong else "has no backbone"
-        raise EncoderError(f"{path} {which}, so {network.name} cannot begin with it; give weights of a network of the same depth")
+        which = f"has {wrong[0]} of shape {tuple(state[wrong[0]].shape)}" if wrong else "has no backbone of an online tracker"
+        remedy = "give weights of an online tracker of the same depth, or those of an encoder as network.backbone"
+        raise EncoderError(f"{path} {which}, so {network.name} cannot begin with it; {remedy}")
     for name in shared:
         own[name].copy_(state[name])
     return tuple(name for name in own if name not in state)
+
+
+def stage_weights(given: Path) -> Path:
+    """The weight file that was given, or that of the run that was given."""
+    return given / "network.safetensors" if given.is_dir() else given
+
+
+def _encoder(source: str, *, depth: int) -> Encoder:
+    path = Path(source)
+    if path.suffix not in _ENDINGS:
+        return load_encoder(source)
+    if not path.is_file():
+        raise EncoderError(f"there is no weight file {path} to begin with; check network.backbone")
+    return load_encoder(None if read_card(path) else f"resnet{depth}", weights=path)
 
 
 def _as_it_is_shown(encoder: ResNet) -> Mapping[str, Tensor]:
