@@ -8,6 +8,7 @@
 `Affinity` names the choices that published methods make differently.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from followspot.errors import SettingError
 from followspot.ops.backends import tiled
-from followspot.ops.bank import FeatureBank, pack
+from followspot.ops.backends.gpu import matching as gpu
+from followspot.ops.backends.gpu import proof
+from followspot.ops.bank import Entry, FeatureBank, pack
 
-Backend = Literal["auto", "tiled"]
+Backend = Literal["auto", "tiled", "triton"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +87,14 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
         query: features ``(C, h, w)`` of the new frame, floating, on the bank's device.
         bank: the remembered frames; not changed.
         affinity: how to match.
-        backend: "tiled" is pure torch and runs anywhere; "auto" takes the fastest that is exact here.
+        backend: "tiled" is pure torch and runs anywhere; "triton" is compiled for GPUs and not yet proved on one; "auto"
+            takes the fastest that is exact here, and "triton" only as `ops.backends.gpu.proof` says.
 
     Returns:
         Soft labels and the entropy of the weights, on the query's device.
 
     Raises:
-        SettingError: the bank is empty, the query does not fit it, or the backend is unknown.
+        SettingError: the bank is empty, the query does not fit it, or the backend is unknown or cannot do this here.
 
     >>> import torch
     >>> bank = FeatureBank(capacity=1)
@@ -100,8 +104,8 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
     tensor([[[1., 0.],
              [0., 0.]]])
     """
-    if backend not in ("auto", "tiled"):
-        raise SettingError(f"backend = {backend!r}: expected 'auto' or 'tiled'")
+    if backend not in ("auto", "tiled", "triton"):
+        raise SettingError(f"backend = {backend!r}: expected 'auto', 'tiled' or 'triton'")
     if bank.shape is None:
         raise SettingError("the bank is empty; add_reference or push a frame before propagating")
     if (tuple(query.shape), query.device) != (bank.shape, bank.device):
@@ -109,5 +113,19 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
         raise SettingError(f"the query is {got}, the bank holds {bank.shape} on {bank.device}; encode both alike")
     unit, norms = pack(query)
     cells = unit if affinity.normalize else unit * norms[:, :, None]
-    labels, entropy = tiled.match(cells, bank.entries, affinity)
+    labels, entropy = _match(cells, bank.entries, affinity, backend=backend)
     return Propagation(labels=labels, entropy=entropy)
+
+
+def _match(cells: Tensor, entries: Sequence[Entry], affinity: Affinity, *, backend: Backend) -> tuple[Tensor, Tensor]:
+    """By the backend that is named, or by the fastest that may be taken here."""
+    named = {"triton": (gpu.refusal, proof.match)}
+    if backend in named:
+        refuse, match = named[backend]
+        refusal = refuse(cells, entries, affinity)
+        if refusal:
+            raise SettingError(f"backend = {backend!r} cannot do this: {refusal}; use 'auto' or 'tiled'")
+        return match(cells, entries, affinity)
+    if backend == "auto" and proof.refusal(cells, entries, affinity) is None:
+        return proof.match(cells, entries, affinity)
+    return tiled.match(cells, entries, affinity)
