@@ -46,14 +46,13 @@ def train(
         score_split: Name of a list in its ImageSets.
         show: Print the recipe as YAML and stop.
     """
+    from followspot.training.online_recipe import is_online, parse_online_recipe
     from followspot.training.recipe import parse_recipe, read_content
 
     first = tuple(change.removeprefix(_FIRST) for change in changes if change.startswith(_FIRST))
     content = read_content(recipe, changes=[change for change in changes if not change.startswith(_FIRST)])
-    online = "network" in content
+    online = is_online(content)
     if online:
-        from followspot.training.online_recipe import parse_online_recipe
-
         chosen_online = parse_online_recipe(content)
         text = chosen_online.to_yaml()
     else:
@@ -73,7 +72,7 @@ def train(
         _train_online(chosen_online, data, out, first=first, resume=resume, device=device, devices=devices)
         return
     if first:
-        raise SettingError(f"{_FIRST}{first[0]} is for recipes that begin with another; {recipe} does not")
+        raise SettingError(f"{_FIRST}{first[0]} is for recipes that begin with another; {recipe} does not; leave it out")
     from followspot.jobs.train import train as run
 
     score = None
@@ -92,10 +91,11 @@ def _train_online(
     recipe: "OnlineRecipe", data: Path, out: Path, *, first: tuple[str, ...], resume: bool, device: str, devices: int
 ) -> None:
     from followspot.cli.progress import Stages
-    from followspot.jobs.train_online import prepare_targets, train_online
+    from followspot.jobs.train_online import check_first, prepare_targets, train_online
 
+    check_first(recipe, first)  # before hours are spent on targets
     with Stages("clips") as progress:
-        targets = prepare_targets(data, out, show=progress)
+        targets = prepare_targets(data, out, resume=resume, show=progress)
     result = train_online(recipe, targets, out, resume=resume, device=device, devices=devices, first_changes=first)
     print(f"{result.steps} steps ({result.skipped} skipped), loss {result.loss:.4f}")
     print(f"saved to {result.weights}; use it: followspot track VIDEO --box x,y,w,h --tracker {result.weights}")

@@ -72,6 +72,11 @@ def datasets_in(root: Path) -> list[str]:
     return sorted(path.name.removesuffix(CARD) for path in root.glob(f"*{CARD}") if not path.name.startswith("."))
 
 
+def has_dataset(root: Path, dataset: str) -> bool:
+    """Whether a dataset is finished, and no conversion goes on with it, or was killed at it."""
+    return (root / f"{dataset}{CARD}").is_file() and not (root / f"{dataset}{LEDGER}").exists()
+
+
 def read_card(root: Path, dataset: str) -> TargetCard:
     """The card of a dataset.
 

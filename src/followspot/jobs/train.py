@@ -130,7 +130,7 @@ def card_of(recipe: Recipe, store: ClipStore, module: TrainingModule, *, seconds
         "steps": module.steps_done,
         "skipped": module.skipped,
         "hours": round(seconds / 3600, 4),
-        "hardware": describe_environment(module.device)["device" if module.device.type == "cuda" else "cpu"],
+        "hardware": describe_environment(module.trained_on)["device" if module.trained_on.type == "cuda" else "cpu"],
         "versions": {"followspot": version("followspot"), "torch": str(torch.__version__)},
     }
 

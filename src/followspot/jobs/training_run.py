@@ -43,7 +43,8 @@ def begin_run(recipe: RunSettings, out: Path, *, resume: bool, read: Callable[[s
     Args:
         recipe: what is to run.
         out: the folder; must be new or empty unless `resume`.
-        resume: go on with the run in it, whose recipe must be this one but for names and `log`.
+        resume: go on with the run in it, whose recipe must be this one but for names and `log`. Where a run was stopped while its targets
+            were made, begin.
         read: reads the recipe file of an earlier run.
 
     Returns:
@@ -54,19 +55,15 @@ def begin_run(recipe: RunSettings, out: Path, *, resume: bool, read: Callable[[s
         SettingError: the run has another recipe.
     """
     kept = out / "recipe.yaml"
-    if _rank() != 0:
+    if process_rank() != 0:
         # The first process makes the folder and checks; it is the one that complains.
         return last_checkpoint(out / "checkpoints") if resume else None
-    if not resume:
-        if out.exists() and any(path.name != TARGETS for path in out.iterdir()):
-            raise OutputError(f"{out} is not empty; add --resume to go on with the run in it, or choose another --out")
+    if not is_begun(out, resume=resume):
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, recipe.to_yaml())
         machine = describe_environment(torch.device("cuda") if torch.cuda.is_available() else None)
         write_atomic(out / "environment.json", json.dumps({"command": sys.argv, **machine}, indent=2) + "\n")
         return None
-    if not kept.is_file():
-        raise OutputError(f"there is no run in {out} to resume; drop --resume, or check --out")
     earlier = read(str(kept))
     if _essence(earlier) != _essence(recipe):
         changed = [name for name, value in _essence(recipe).items() if _essence(earlier)[name] != value]
@@ -75,7 +72,27 @@ def begin_run(recipe: RunSettings, out: Path, *, resume: bool, read: Callable[[s
     return last_checkpoint(out / "checkpoints")
 
 
-def _rank() -> int:
+def is_begun(out: Path, *, resume: bool) -> bool:
+    """Whether there is a run in a folder to go on with.
+
+    Args:
+        out: the folder.
+        resume: whether one may be there, and should be.
+
+    Raises:
+        OutputError: there is something that may not be there, or nothing of what should be.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; choose a folder as --out")
+    held = {path.name for path in out.iterdir()} if out.exists() else set()
+    if not resume and held - {TARGETS}:
+        raise OutputError(f"{out} is not empty; add --resume to go on with the run in it, or choose another --out")
+    if resume and "recipe.yaml" not in held and held != {TARGETS}:
+        raise OutputError(f"there is no run in {out} to resume; drop --resume, or check --out")
+    return resume and "recipe.yaml" in held
+
+
+def process_rank() -> int:
     """Which process this is, as torchrun, SLURM or Lightning's own launcher say; 0 where none does."""
     return next((int(os.environ[name]) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), 0)
 
@@ -106,14 +123,15 @@ def fit(
     with warnings.catch_warnings():
         # Lightning advises on loaders and loggers that this package does not have.
         warnings.filterwarnings("ignore", module="lightning")
-        trainer = _trainer(recipe, out, device=device, devices=devices, callbacks=callbacks)
+        strategy = "ddp_find_unused_parameters_true" if module.partial else "ddp"
+        trainer = _trainer(recipe, out, device=device, devices=devices, callbacks=callbacks, several=strategy)
         trainer.fit(module, _Count(recipe.steps), ckpt_path=checkpoint, weights_only=checkpoint is not None or None)
     if module.steps_done < recipe.steps:
         raise KeyboardInterrupt
     return trainer
 
 
-def _trainer(recipe: RunSettings, out: Path, *, device: str, devices: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+def _trainer(recipe: RunSettings, out: Path, *, device: str, devices: int, callbacks: list[pl.Callback], several: str) -> pl.Trainer:
     quiet_lightning()
     accelerator = device if device != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if recipe.precision == "bfloat16" else "32-true"
@@ -124,7 +142,7 @@ def _trainer(recipe: RunSettings, out: Path, *, device: str, devices: int, callb
         accelerator="gpu" if accelerator.startswith("cuda") else accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto",
+        strategy=several if devices * nodes > 1 else "auto",
         precision=precision,
         max_epochs=1,
         logger=False,

@@ -22,7 +22,9 @@ class OnlineModule(StepModule):
         def build() -> tuple[nn.Module, nn.Module]:
             return build_online_network(recipe.network.name), SiamesePairs(recipe.loss)
 
-        super().__init__(recipe, make_loader, build=build, called="network")
+        # Of base masks, which are a part of the others too, only networks of base masks are trained in every part.
+        partial = not recipe.network.name.endswith(("-base", "-box"))
+        super().__init__(recipe, make_loader, build=build, called="network", partial=partial)
 
     def batch_of(self, raw: RawPairs) -> PairBatch:
         """Pairs on the device, colours in 0..1."""

@@ -34,6 +34,11 @@ class NetworkSettings:
         if self.backbone is not None and (self.init is not None or self.after is not None):
             raise SettingError("backbone and an earlier stage (init, after) both say what the backbone begins with; give one of them")
 
+    @property
+    def first_stage(self) -> str | None:
+        """The recipe of the stage that is trained first; None where there is none, or its weights are given."""
+        return self.after if self.init is None else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineRecipe(RunSettings):

@@ -20,7 +20,7 @@ class LogSettings:
     keep: int = 2
     """Checkpoints kept."""
     score_every: int = 2_000
-    """A tracking score on the labelled clips that the command names."""
+    """A tracking score on the labelled clips that the command names; for online trackers losses and overlap on what is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
             raise SettingError(f"steps = {self.steps} and batch_size = {self.batch_size} must be 1 or more")
+        if self.seed < 0:
+            raise SettingError(f"seed = {self.seed} must be 0 or more")
         if self.average is not None and not 0 < self.average < 1:
             raise SettingError(f"average = {self.average} must lie between 0 and 1, such as 0.999; or none")
 
