@@ -8,11 +8,10 @@ import pytest
 from followspot.benchmarks.otb import OtbBenchmark
 from followspot.benchmarks.tapvid import Confident
 from followspot.errors import DatasetError
-from followspot.io.source import ArrayVideo
 from followspot.jobs import timing
 from followspot.jobs.evaluate import evaluate
 from followspot.jobs.results import ResultsFolder, Timing
-from followspot.jobs.timing import Pace, Stopwatch, TimedTracker, TimedVideo, device_of, total_pace
+from followspot.jobs.timing import Pace, Stopwatch, TimedTracker, device_of, total_pace
 from followspot.jobs.trackers import find_tracker
 from followspot.tracking.base import Tracker
 from followspot.types import Frame, TrackedFrame
@@ -120,14 +119,29 @@ def test_a_timed_tracker_is_the_tracker(clock):
     assert not hasattr(bare, "confidence")
 
 
-def test_a_timed_video_is_the_video(clock):
-    video, watch = ArrayVideo(np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6), fps=5), Stopwatch()
-    timed = TimedVideo(video, watch)
-    assert (timed.num_frames, timed.frame_names(), timed.fingerprint()) == (3, video.frame_names(), video.fingerprint())
-    for ours, theirs in zip(timed.frames(1), video.frames(1), strict=True):
-        np.testing.assert_array_equal(ours.image, theirs.image)
-        assert ours.index == theirs.index
-    assert watch.pace("cpu") is None  # nothing was answered
+def test_where_steps_overlap_each_is_timed_by_itself(clock):
+    """Frames are read and encoded ahead: waiting for them is nobody's work, and both parts of the model's are added."""
+    watch = Stopwatch()
+
+    def encoded():
+        for taken in watch.read_ahead(read(clock, 9)):
+            with watch.looking():
+                clock.wait(0.3)
+            yield taken
+
+    def tracked():
+        for seen in watch.waited(encoded()):
+            clock.wait(0.1)
+            yield seen.index
+
+    for index in watch.computed(tracked()):
+        with watch.writing():
+            clock.wait(0.005)
+        clock.wait(50)
+        assert index < 9
+    pace = watch.pace("cpu")
+    assert (pace.model, pace.reading, pace.writing) == pytest.approx((0.4, 0.02, 0.005))
+    assert Stopwatch().pace("cpu") is None
 
 
 def test_errors_of_a_source_come_through(clock):

@@ -313,3 +313,19 @@ def test_an_anchor_grows_with_the_books(features):
     grown = anchor.padded(3)
     assert grown == replace(anchor, labels=grown.labels)
     torch.testing.assert_close(grown.labels, torch.cat([anchor.labels, torch.zeros(2, H, W)]))
+
+
+def test_what_is_remembered_of_an_annotated_frame_is_what_would_be_computed():
+    """Unit vectors and the likeness of the rest of the annotated frame are the same for every frame, so they are computed once."""
+    generator = torch.Generator().manual_seed(3)
+    features, labels = torch.rand(8, 6, 7, generator=generator), torch.rand(3, 6, 7, generator=generator)
+    asked = Anchor(index=0, features=features, labels=labels)
+    now = torch.rand(8, 6, 7, generator=generator)
+    for channels in ([0], [2, 1], [1, 2], [0]):
+        fresh = Anchor(index=0, features=features, labels=labels)
+        for one, other in zip(
+            vars(agreement(now, labels, asked, channels)).values(), vars(agreement(now, labels, fresh, channels)).values(), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+    late = asked.padded(4)
+    torch.testing.assert_close(late.elsewhere([1]), asked.elsewhere([1]), rtol=0, atol=0)

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from followspot.cli.allocator import keep_freed_memory
 from followspot.cli.frames import bind_frames
 from followspot.errors import FollowspotError
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     # Threads that wait should sleep: where other programs want the cores too, spinning made tracking 10 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Printed below: the parser would wrap its errors to the width of the terminal, and they must stay one line.

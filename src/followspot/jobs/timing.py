@@ -6,13 +6,13 @@ One frame may wait for a disk or for memory; of such frames a median knows nothi
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, TypeVar
 
 import torch
 
-from followspot.io.source import VideoSource
 from followspot.tracking.base import Tracker
 from followspot.types import Annotation, Frame, TrackedFrame
 
@@ -43,28 +43,41 @@ class Pace:
 
 
 class Stopwatch:
-    """Frames and answers go through it and are timed on the way."""
+    """Frames and answers go through it and are timed on the way; where the steps of a run overlap, in several threads."""
 
     def __init__(self) -> None:
-        self._model, self._reading, self._writing, self._between = (deque[float](maxlen=_REMEMBERED) for _ in range(4))
+        self._model, self._reading, self._writing, self._between, self._ahead = (deque[float](maxlen=_REMEMBERED) for _ in range(5))
         self._read = 0.0
         self._left: float | None = None
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames; what passes until one is there is reading."""
+        return self.waited(self.read_ahead(frames))
+
+    def read_ahead(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames; what passes until one is there is reading, which nothing waits for: it is of no matter to `computed`."""
         source = iter(frames)
         while True:
             began = time.perf_counter()
             frame = next(source, None)
-            seconds = time.perf_counter() - began
-            self._read += seconds
             if frame is None:
                 return
-            self._reading.append(seconds)
+            self._reading.append(time.perf_counter() - began)
             yield frame
 
-    def answers(self, answers: Iterable[Item]) -> Iterator[Item]:
-        """The same answers; what passes until one is there, less reading, is the model; until the next is asked for, writing."""
+    def waited(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames, which come from steps that are timed themselves; what passes until one is there is nobody's work."""
+        source = iter(frames)
+        while True:
+            began = time.perf_counter()
+            frame = next(source, None)
+            self._read += time.perf_counter() - began
+            if frame is None:
+                return
+            yield frame
+
+    def computed(self, answers: Iterable[Item]) -> Iterator[Item]:
+        """The same answers; what passes until one is there, less waiting for the frame, is the model."""
         source = iter(answers)
         while True:
             began, read = time.perf_counter(), self._read
@@ -72,10 +85,29 @@ class Stopwatch:
                 answer = next(source)
             except StopIteration:
                 return
+            self._model.append(time.perf_counter() - began - (self._read - read))
+            yield answer
+
+    def answers(self, answers: Iterable[Item]) -> Iterator[Item]:
+        """The same as `computed`; what passes until the next is asked for is writing."""
+        for answer in self.computed(answers):
             done = time.perf_counter()
-            self._model.append(done - began - (self._read - read))
             yield answer
             self._writing.append(time.perf_counter() - done)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What passes in the block is writing."""
+        began = time.perf_counter()
+        yield
+        self._writing.append(time.perf_counter() - began)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """What passes in the block is the model's work on a frame that it has not come to yet."""
+        began = time.perf_counter()
+        yield
+        self._ahead.append(time.perf_counter() - began)
 
     def begin(self) -> float:
         """One answer is asked for by a call: now; what passed since the last one was reading and writing."""
@@ -100,7 +132,8 @@ class Stopwatch:
         if not self._reading:
             return Pace(model=median(self._model), reading=median(self._between), writing=None, device=device)
         writing = median(self._writing) if self._writing else None
-        return Pace(model=median(self._model), reading=median(self._reading), writing=writing, device=device)
+        ahead = median(self._ahead) if self._ahead else 0.0
+        return Pace(model=median(self._model) + ahead, reading=median(self._reading), writing=writing, device=device)
 
 
 class TimedTracker:
@@ -162,35 +195,6 @@ class TimedTracker:
     def pace(self) -> Pace | None:
         """What was seen so far; None without a frame."""
         return self._watch.pace(device_of(self._tracker))
-
-
-class TimedVideo(VideoSource):
-    """A video whose reading is timed.
-
-    Args:
-        video: the source.
-        watch: takes the times.
-    """
-
-    def __init__(self, video: VideoSource, watch: Stopwatch) -> None:
-        super().__init__(name=video.name, height=video.height, width=video.width, fps=video.fps, rewindable=video.rewindable)
-        self._video, self._watch = video, watch
-
-    @property
-    def num_frames(self) -> int | None:
-        """As the source says."""
-        return self._video.num_frames
-
-    def frame_names(self) -> list[str] | None:
-        """As the source says."""
-        return self._video.frame_names()
-
-    def fingerprint(self) -> str:
-        """That of the source."""
-        return self._video.fingerprint()
-
-    def _read(self, start: int, stop: int | None) -> Iterator[Frame]:
-        return self._watch.frames(self._video.frames(start, stop))
 
 
 def device_of(tracker: object) -> str:

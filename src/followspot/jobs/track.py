@@ -1,12 +1,11 @@
 """Follow objects through one video and leave everything on disk, so that a stopped run goes on where it was."""
 
-import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,18 +18,22 @@ from followspot.io.files import atomic_path
 from followspot.io.masks import write_mask
 from followspot.io.video import VideoSource, VideoWriter
 from followspot.jobs.folder import RunFolder
-from followspot.jobs.timing import Pace, Stopwatch, TimedVideo, device_of
-from followspot.jobs.track_about import about, identity
+from followspot.jobs.overlap import Ahead, Behind
+from followspot.jobs.timing import Pace, Stopwatch, device_of
+from followspot.jobs.track_about import about, run_id
 from followspot.tracking.base import Resumable, Tracker
 from followspot.tracking.both_ways import follow
+from followspot.tracking.encoded import EncodedFrame
 from followspot.tracking.propagation import PropagationTracker
 from followspot.tracking.siamese import SiameseTracker
 from followspot.tracking.suggestion import suggest
-from followspot.types import Annotation, Keypoints, Suggestion, TrackedFrame
-from followspot.viz.overlay import draw
+from followspot.types import Annotation, Frame, Keypoints, Suggestion, TrackedFrame
+from followspot.viz.overlay import Picture, draw
 
 CHECKPOINT_EVERY = 16
-"""Frames between checkpoints: at most this many are computed again after a kill."""
+"""Frames between checkpoints: at most this many, and those that were not written yet, are computed again after a kill."""
+SAVED_BEHIND = 4
+"""Answers that wait to be written: disks pause now and then for longer than a frame takes."""
 
 
 class Progress(Protocol):
@@ -91,7 +94,7 @@ def track_video(
         SettingError: the tracker or the video cannot go backward.
     """
     both_ways = isinstance(tracker, PropagationTracker) if both_ways is None else both_ways
-    fingerprint = _fingerprint(video, annotations, tracker, both_ways=both_ways)
+    fingerprint = run_id(video, annotations, tracker, both_ways=both_ways)
     folder = RunFolder(out, fingerprint=fingerprint, overwrite=overwrite)
     run = _Run(video, annotations, tracker, folder, both_ways=both_ways, overlay=overlay, progress=progress)
     try:
@@ -156,31 +159,56 @@ class _Run:
 
     def compute(self, done: int) -> tuple[int, TruncatedVideoError | None]:
         """Tracks from frame `done` on; returns how many frames there are now, and the error if the video ended early."""
-        answers = follow(
-            self.tracker,
-            TimedVideo(self.video, self.watch),
-            self.annotations,
-            both_ways=self.both_ways,
-            scratch=self.folder.work,
-            begin=done,
-            on_backward=lambda i, n: self.progress("backward", i, n),
-        )
+        saving = Behind(depth=SAVED_BEHIND)
+        told = begin = done
         try:
             with self._live_writer() as writer:
-                for frame, answer in self.watch.answers(answers):
-                    self._save(answer)
-                    if writer is not None:
-                        writer.write(draw(frame.image, answer, skeletons=self.skeletons), time_seconds=frame.time_seconds)
-                    done = answer.index + 1
-                    self.progress("tracking", done, self.video.num_frames)
+                with ExitStack() as threads, saving:
+                    answers = follow(
+                        self.tracker,
+                        self.video,
+                        self.annotations,
+                        both_ways=self.both_ways,
+                        scratch=self.folder.work,
+                        begin=begin,
+                        on_backward=lambda i, n: self.progress("backward", i, n),
+                        look=partial(self._look, threads),
+                    )
+                    for frame, answer in self.watch.computed(answers):
+                        saving.put(self._job(frame, answer, writer))
+                        told = self._tell(told, begin + saving.done)
+                self._tell(told, begin + saving.done)
         except TruncatedVideoError as error:
-            if not done:
+            if not begin + saving.done:
                 raise
-            return done, error
+            return begin + saving.done, error
         except KeyboardInterrupt:
-            if self.video.rewindable or not done:
+            if self.video.rewindable or not begin + saving.done:
                 raise  # a file can be gone on with; a camera is stopped this way
-        return done, None
+        return begin + saving.done, None
+
+    def _tell(self, told: int, done: int) -> int:
+        for count in range(told + 1, done + 1):
+            self.progress("tracking", count, self.video.num_frames)
+        return done
+
+    def _look(self, threads: ExitStack, frames: Iterator[Frame], /, *, first: int) -> Iterator[Frame]:
+        """Frames decoded in one thread and encoded in another, ahead of the tracker; those of a camera as they come."""
+        if not self.video.rewindable:
+            return self.watch.frames(frames)  # reading ahead would hold back what is there, and might never end
+        ahead: Iterator[Frame] = threads.enter_context(Ahead(self.watch.read_ahead(frames)))
+        if isinstance(self.tracker, PropagationTracker):
+            ahead = threads.enter_context(Ahead(self._encoded(ahead, self.tracker, first), depth=1))
+        return self.watch.waited(ahead)
+
+    def _encoded(self, frames: Iterator[Frame], tracker: PropagationTracker, first: int) -> Iterator[Frame]:
+        for frame in frames:
+            if frame.index < first:
+                yield frame
+                continue
+            with self.watch.looking():
+                features = tracker.encode(frame)
+            yield EncodedFrame(**vars(frame), features=features)
 
     @contextmanager
     def _live_writer(self) -> Iterator[VideoWriter | None]:
@@ -200,6 +228,24 @@ class _Run:
     def _writer(self) -> VideoWriter:
         return VideoWriter(self.out / "overlay.mp4", height=self.video.height, width=self.video.width, fps=self.video.fps)
 
+    def _job(self, frame: Frame, answer: TrackedFrame, writer: VideoWriter | None) -> Callable[[], None]:
+        """Writes one answer, later; the tracker goes on meanwhile, so how it stands is taken along."""
+        done = answer.index + 1
+        due = done % CHECKPOINT_EVERY == 0 and self.video.rewindable and isinstance(self.tracker, Resumable)
+        state = self.tracker.state() if due and isinstance(self.tracker, Resumable) and done > self.begins else None
+        shown = (writer, frame) if writer is not None else None
+
+        def write() -> None:
+            with self.watch.writing():
+                self._save(answer)
+                if due:
+                    self.folder.save_checkpoint(done=done, state=state)
+                if shown is not None:
+                    overlay, seen = shown
+                    overlay.write(draw(seen.image, answer, skeletons=self.skeletons), time_seconds=seen.time_seconds)
+
+        return write
+
     def _save(self, answer: TrackedFrame) -> None:
         if answer.masks is not None:
             write_mask(self.out / "masks" / f"{answer.name}.png", answer.masks)
@@ -207,22 +253,23 @@ class _Run:
             with atomic_path(self.out / "maps" / f"{answer.name}.npy") as path:
                 np.save(path, answer.maps.astype(np.float16))
         self.folder.append(answer)
-        done = answer.index + 1
-        if done % CHECKPOINT_EVERY == 0 and self.video.rewindable and isinstance(self.tracker, Resumable):
-            self.folder.save_checkpoint(done=done, state=self.tracker.state() if done > self.begins else None)
 
     def draw(self, answers: Iterable[TrackedFrame], total: int) -> None:
-        """Second look at the video: the overlay, from what is on disk."""
-        with self._writer() as writer:
-            for frame, answer in zip(self.video.frames(0, total), answers, strict=True):
-                masks, maps = self.out / "masks" / f"{answer.name}.png", self.out / "maps" / f"{answer.name}.npy"
-                answer = replace(
-                    answer,
-                    masks=read_ids(masks) if masks.exists() else None,
-                    maps=np.load(maps).astype(np.float32) if maps.exists() else None,
-                )
-                writer.write(draw(frame.image, answer, skeletons=self.skeletons), time_seconds=frame.time_seconds)
+        """Second look at the video: the overlay, from what is on disk; decoded, drawn and encoded at the same time."""
+        with self._writer() as writer, Ahead(self.video.frames(0, total)) as frames, Ahead(self._drawn(frames, answers)) as pictures:
+            for frame, picture in pictures:
+                writer.write(picture, time_seconds=frame.time_seconds)
                 self.progress("overlay", frame.index + 1, total)
+
+    def _drawn(self, frames: Iterable[Frame], answers: Iterable[TrackedFrame]) -> Iterator[tuple[Frame, Picture]]:
+        for frame, answer in zip(frames, answers, strict=True):
+            masks, maps = self.out / "masks" / f"{answer.name}.png", self.out / "maps" / f"{answer.name}.npy"
+            answer = replace(
+                answer,
+                masks=read_ids(masks) if masks.exists() else None,
+                maps=np.load(maps).astype(np.float32) if maps.exists() else None,
+            )
+            yield frame, draw(frame.image, answer, skeletons=self.skeletons)
 
     def header(self, suggestion: Suggestion | None, truncated: TruncatedVideoError | None) -> dict[str, object]:
         """What `tracks.json` says before the frames."""
@@ -238,21 +285,6 @@ class _Run:
             "annotate_next": None if suggestion is None else asdict(suggestion),
             "truncated": None if truncated is None else str(truncated),
         }
-
-
-def _fingerprint(video: VideoSource, annotations: Mapping[int, Sequence[Annotation]], tracker: Tracker, *, both_ways: bool) -> str:
-    """One id for source, annotations and settings; a live source is never the same twice."""
-    digest = hashlib.sha256()
-    digest.update((video.fingerprint() if video.rewindable else f"live {time.time_ns()}").encode())
-    settings = (version("followspot"), *identity(tracker), both_ways)
-    digest.update(repr(settings).encode())
-    for index in sorted(annotations):
-        for annotation in annotations[index]:
-            digest.update(f"{index} {type(annotation).__name__}".encode())
-            for name, value in vars(annotation).items():
-                digest.update(name.encode())
-                digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-    return digest.hexdigest()
 
 
 def _already_there(out: Path) -> TrackResult:

@@ -26,6 +26,7 @@ from followspot.tracking.answers import Key, answer
 from followspot.tracking.base import Tracker
 from followspot.tracking.channels import Channels
 from followspot.tracking.confidence import Anchor
+from followspot.tracking.encoded import Look, as_they_come
 from followspot.tracking.propagation import PropagationTracker
 from followspot.types import Annotation, Frame, Masks, TrackedFrame
 
@@ -52,6 +53,7 @@ def follow(
     scratch: Path | None = None,
     begin: int = 0,
     on_backward: Notify | None = None,
+    look: Look = as_they_come,
 ) -> Iterator[tuple[Frame, TrackedFrame]]:
     """Follows the annotated objects through all frames of a video.
 
@@ -65,6 +67,7 @@ def follow(
         begin: first frame to answer for. Above 0 the tracker must have been restored to the frame before it, unless that
             lies before the first annotated frame.
         on_backward: called after each frame of the backward pass.
+        look: frames of every pass go through it on their way to the tracker.
 
     Yields:
         Each frame with its answer, from `begin` on. Before the first annotated frame without `both_ways`: no objects, empty masks.
@@ -81,7 +84,7 @@ def follow(
         wrong = marks[0] if marks[0] < 0 else marks[-1]
         raise AnnotationError(f"frame {wrong} is annotated but {video.name} has frames 0 to {(video.num_frames or 0) - 1}")
     if not both_ways or marks[-1] == 0:
-        yield from _forward_only(tracker, video, annotations, begin, marks[0])
+        yield from _forward_only(tracker, video, annotations, begin=begin, first=marks[0], look=look)
         return
     if not isinstance(tracker, PropagationTracker):
         raise SettingError(f"frame {marks[-1]} is annotated and this tracker goes forward only; leave --both-ways out")
@@ -90,16 +93,16 @@ def follow(
             f"{video.name} cannot be rewound to go backward from frame {marks[-1]}; save it to a file first, or go forward only"
         )
     with tempfile.TemporaryDirectory() as temporary:
-        between = _Between(tracker, video, annotations, scratch or Path(temporary))
+        between = _Between(tracker, video, annotations, scratch=scratch or Path(temporary), look=look)
         between.backward(on_backward)
         yield from between.forward(begin)
 
 
 def _forward_only(
-    tracker: Tracker, video: VideoSource, annotations: Annotations, begin: int, first: int
+    tracker: Tracker, video: VideoSource, annotations: Annotations, *, begin: int, first: int, look: Look
 ) -> Iterator[tuple[Frame, TrackedFrame]]:
     waiting = {index for index, given in annotations.items() if given and index >= begin}
-    for frame in video.frames(begin):
+    for frame in look(video.frames(begin), first=first):
         given = annotations.get(frame.index, ())
         waiting.discard(frame.index)
         if frame.index < first:
@@ -121,8 +124,8 @@ def _nothing(frame: Frame, annotations: Annotations) -> TrackedFrame:
 class _Between:
     """The two passes over one video, and the books that both share."""
 
-    def __init__(self, tracker: PropagationTracker, video: VideoSource, annotations: Annotations, scratch: Path) -> None:
-        self.tracker, self.video, self.scratch = tracker, video, scratch
+    def __init__(self, tracker: PropagationTracker, video: VideoSource, annotations: Annotations, *, scratch: Path, look: Look) -> None:
+        self.tracker, self.video, self.scratch, self.look = tracker, video, scratch, look
         self.annotations = {index: given for index, given in annotations.items() if given}
         self.marks = sorted(self.annotations)
         size = (video.height, video.width)
@@ -157,7 +160,7 @@ class _Between:
         with path.open("w+b") as file:
             np.lib.format.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
             start = file.tell()
-            for frame in _reversed(self.video, last):
+            for frame in self.look(_reversed(self.video, last), first=0):
                 if frame.index == last:
                     self.tracker.start(frame, self.annotations[last])
                 else:
@@ -185,7 +188,7 @@ class _Between:
     def forward(self, begin: int) -> Iterator[tuple[Frame, TrackedFrame]]:
         """Second pass: answers from frame `begin` on."""
         first, last = self.marks[0], self.marks[-1]
-        for frame in self.video.frames(begin):
+        for frame in self.look(self.video.frames(begin), first=0 if self.tracker.confidence else first):
             given = self.annotations.get(frame.index, ())
             if frame.index > first and frame.index >= last:
                 yield frame, self.tracker.step(frame, given)

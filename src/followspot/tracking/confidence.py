@@ -14,7 +14,8 @@ where the object is) they predict the expected overlap; the weights of that pred
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,24 @@ class Anchor:
     """``(C, h, w)`` straight from the encoder."""
     labels: Tensor
     """``(L, h, w)``: the annotation; channels in the order of the tracker's books."""
+    _elsewhere: dict[tuple[int, ...], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def keys(self) -> Tensor:
+        """``(C, h * w)``: unit vectors; every frame is compared with them."""
+        return _unit(self.features)
+
+    def elsewhere(self, channels: Sequence[int]) -> Tensor:
+        """How alike the cells of some channels and the best cell outside each are; the same for every frame.
+
+        Args:
+            channels: positions in `labels`.
+        """
+        asked = tuple(channels)
+        if asked not in self._elsewhere:
+            then = self.labels[list(asked)].flatten(1)
+            self._elsewhere[asked] = _elsewhere(self.keys, then / _peak(then))
+        return self._elsewhere[asked]
 
     def padded(self, count: int) -> "Anchor":
         """The same with zero channels appended up to `count`: objects that were not annotated yet."""
@@ -124,7 +143,7 @@ def agreement(features: Tensor, labels: Tensor, anchor: Anchor, channels: Sequen
         One figure a channel, in the order of `channels`.
     """
     now, then = labels[list(channels)].flatten(1), anchor.labels[list(channels)].to(labels.device).flatten(1)
-    return _journey(_unit(features), _unit(anchor.features), now, then, drawn=now if drawn is None else drawn.to(now.device).flatten(1))
+    return _journey(_unit(features), anchor, channels, now=now, then=then, drawn=now if drawn is None else drawn.to(now.device).flatten(1))
 
 
 def box_agreement(
@@ -150,7 +169,7 @@ def box_agreement(
     drawn = encode_boxes(present, image_size, grid)
     drawn[[i for i, box in enumerate(boxes) if box is None]] = 0
     places = _places(present, image_size, grid).to(now.device), _places(before, image_size, grid).to(now.device)
-    return _journey(_unit(features), _unit(anchor.features), now, then, drawn=drawn.flatten(1).to(now.device), places=places)
+    return _journey(_unit(features), anchor, channels, now=now, then=then, drawn=drawn.flatten(1).to(now.device), places=places)
 
 
 def _places(boxes: NDArray[np.float64], image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
@@ -163,15 +182,22 @@ def _places(boxes: NDArray[np.float64], image_size: tuple[int, int], grid: tuple
 
 
 def _journey(
-    keys_now: Tensor, keys_then: Tensor, now: Tensor, then: Tensor, *, drawn: Tensor, places: tuple[Tensor, Tensor] | None = None
+    keys: Tensor,
+    anchor: Anchor,
+    channels: Sequence[int],
+    *,
+    now: Tensor,
+    then: Tensor,
+    drawn: Tensor,
+    places: tuple[Tensor, Tensor] | None = None,
 ) -> Agreement:
-    """Keys (C, hw), labels (N, hw), the answer drawn anew (N, hw), places (N, hw, 2) now and then."""
-    peak = then.amax(1, keepdim=True).clamp(min=1e-6)
+    """Keys (C, hw) of the frame, labels (N, hw), the answer drawn anew (N, hw), places (N, hw, 2) now and then."""
+    peak = _peak(then)
     # Both in units of the annotation, so that landing on an answer that is spread thin counts little.
     shape_then, shape_now = then / peak, (drawn / peak).clamp(max=1)
-    back = _arrivals(keys_then, keys_now, shape_then, shape_now, places[::-1] if places else None)
-    forth = _arrivals(keys_now, keys_then, shape_now, shape_then, places)
-    elsewhere = _elsewhere(keys_then, shape_then)
+    back = _arrivals(anchor.keys, keys, shape_then, shape_now, places[::-1] if places else None)
+    forth = _arrivals(keys, anchor.keys, shape_now, shape_then, places)
+    elsewhere = anchor.elsewhere(channels).to(now.device)
     alike = (back.alike + forth.alike) / 2
     return Agreement(
         recall=back.share,
@@ -185,6 +211,10 @@ def _journey(
 
 def _unit(features: Tensor) -> Tensor:
     return torch.nn.functional.normalize(features.flatten(1), dim=0)
+
+
+def _peak(labels: Tensor) -> Tensor:
+    return labels.amax(1, keepdim=True).clamp(min=1e-6)
 
 
 def _mean_weight(labels: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from followspot.models.encoder import Encoder, encode_image, load_encoder
 from followspot.ops.propagate import propagate
 from followspot.tracking.answers import answer
 from followspot.tracking.channels import Channels
+from followspot.tracking.encoded import EncodedFrame
 from followspot.tracking.memory import Memory
 from followspot.tracking.presets import Preset, find_preset
 from followspot.tracking.rules import require_annotations, require_size, stream
@@ -222,6 +223,8 @@ class PropagationTracker:
     @torch.inference_mode()
     def encode(self, frame: Frame) -> Tensor:
         """Features ``(C, h, w)`` of a frame at the preset's resolution."""
+        if isinstance(frame, EncodedFrame):
+            return frame.features
         height, width = frame.image.shape[:2]
         stride = self.encoder.stride
         h, w = self.preset.resolution.grid(height, width, stride=stride)
