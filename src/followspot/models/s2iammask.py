@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from followspot.models.siammask import Proposals, SiamMask, TemplateFeatures
 from followspot.models.siammask_backbone import FIRST_CELL, STRIDE
+from followspot.models.siammask_refine import FIRST_READOUT, keep_size
 from followspot.ops.anchors import Anchors
 from followspot.ops.regions import pool_regions
 
@@ -98,6 +99,9 @@ class FusionHead(nn.Module):
         self.up2 = nn.ConvTranspose2d(width, middle, 2, 2)
         self.up1 = nn.ConvTranspose2d(middle, fine, 2, 2)
         self.readout = nn.Conv2d(fine, 1, 1)
+        keep_size(self)
+        with torch.no_grad():
+            self.readout.weight.mul_(FIRST_READOUT)
 
     def forward(self, regions: Tensor) -> Tensor:
         """``(N, width, 28, 28)`` to ``(N, 28, 28)`` logits."""

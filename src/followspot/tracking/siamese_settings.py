@@ -101,9 +101,10 @@ SIAMESE_PRESETS: Mapping[str, SiameseSettings] = MappingProxyType(
 )
 
 SIAMESE_TUNABLE: Mapping[str, str] = MappingProxyType(
-    {"penalty_k": "0.0:0.3", "window_influence": "0.1:0.6", "lr": "0.1:1.0", "seg_thr": "0.1:0.5"}
+    {"penalty_k": "0.0:1.5", "window_influence": "0.1:0.7", "lr": "0.05:1.0", "seg_thr": "0.1:0.5"}
 )
-"""What a search varies unless told otherwise, as `followspot.jobs.search_space` reads it: around the published presets."""
+"""What a search varies unless told otherwise, as `followspot.jobs.search_space` reads it: around the published presets, and up to ten times
+their penalty, which a network wants whose boxes are less exact (results/siammask.md)."""
 
 
 def find_siamese_preset(name: str) -> SiameseSettings:
