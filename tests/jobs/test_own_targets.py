@@ -15,6 +15,8 @@ from followspot.jobs.moving_objects import MovingSettings, choose_things, find_m
 from followspot.jobs.own_targets import OwnTargetSettings, own_source, own_targets
 from followspot.jobs.own_tracks import TrackSettings, carry, find_things, make_tracker
 from followspot.jobs.prepare import PrepareSettings, prepare
+from followspot.ops.masks import mask_box
+from followspot.types import TrackedFrame, TrackedObject
 
 SMALL = TrackSettings(pixels=128)
 """The discs are 4 cells across."""
@@ -140,6 +142,61 @@ def test_a_thing_that_is_gone_has_no_track():
     noise = [rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8) for _ in range(3)]
     settings = replace(SMALL, fewest=2)
     assert carry(make_tracker(settings), [video.frame(0), *noise], 0, things=[video.masks(0) == 1], settings=settings) == []
+
+
+class Told:
+    """A tracker that says what it was told to: the radius of a disc, and how sure it is."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def start(self, frame, annotations):
+        pass
+
+    def step(self, frame):
+        radius, sure = self.answers[frame.index]
+        disc = round_mask(radius)
+        thing = TrackedObject(name="1", kind="mask", mask_id=1, box=mask_box(disc), points=(), confidence=sure, lost=sure < 0.5)
+        rest = {"index": frame.index, "name": frame.name, "time_seconds": 0.0}
+        return TrackedFrame(masks=disc.astype(np.uint8), maps=None, objects=(thing,), **rest)
+
+
+def round_mask(radius):
+    rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
+    return np.hypot(columns - 96, rows - 64) <= radius
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        ([(20, 1), (20, 0.9), (20, 0.9), (20, 0.9)], {0, 1, 2, 3}),
+        ([(20, 1), (20, 0.9), (20, 0.6), (20, 0.9)], {0, 1, 3}),
+        ([(20, 1), (20, 0.9), (20, 0.4), (20, 0.9)], {0, 1}),
+        ([(20, 1), (20, 0.9), (30, 0.9), (20, 0.9)], {0, 1}),
+        ([(20, 1), (20, 0.9), (13, 0.9), (20, 0.9)], {0, 1}),
+        ([(20, 1), (28, 0.9), (15, 0.9), (20, 0.9)], {0, 1, 2, 3}),
+    ],
+    ids=["all", "one unsure", "lost", "doubled", "halved", "nearly doubled and halved"],
+)
+def test_what_is_kept_of_a_track(answers, kept):
+    grain = np.random.default_rng(0).normal(0, 8, (*SIZE, 3))
+    shown = [np.where(round_mask(radius)[:, :, None], (220, 120, 30), (30, 90, 60)) + grain for radius, _ in answers]
+    window = [image.clip(0, 255).astype(np.uint8) for image in shown]
+    settings = replace(SMALL, fewest=1)
+    (track,) = carry(Told(answers), window, 0, things=[round_mask(20)], settings=settings)
+    assert set(track.masks) == kept
+    assert carry(Told(answers), window, 0, things=[round_mask(20)], settings=replace(settings, fewest=len(kept) + 1)) == []
+
+
+def test_a_thing_has_colours_of_its_own():
+    """A square 60 levels lighter than what is around it, with grain of 30, shares more than a tenth of its colours and not most."""
+    image = np.random.default_rng(0).normal(90, 30, (*SIZE, 1)).repeat(3, 2)
+    region = np.zeros(SIZE, bool)
+    region[40:80, 40:80] = True
+    image[region] += 60
+    image = image.clip(0, 255).astype(np.uint8)
+    assert len(choose_things(image, [region], count=1, settings=MovingSettings())) == 1
+    assert choose_things(image, [region], count=1, settings=MovingSettings(contrast=0.95)) == []
 
 
 def test_a_damaged_clip_is_counted_and_left_out(store, tmp_path):

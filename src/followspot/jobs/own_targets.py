@@ -24,8 +24,8 @@ Progress = Callable[[str, int, int | None], None]
 _STREAM = 23
 """Keeps these random numbers apart from others of the same seed."""
 _GAPS = (1 / 15, 1 / 5)
-"""Seconds before and after a frame that motion is looked for in. On the development sequences of DAVIS the first finds objects by a
-quarter better than twice as much (docs/targets.md); the second is for what crawls."""
+"""Seconds before and after a frame that motion is looked for in. On the development sequences of DAVIS the thing with most motion is the
+labelled object in 40 of 72 frames with pictures 2 frames apart, in 31 with 4 (docs/targets.md). The second is for what crawls."""
 
 
 @dataclass(frozen=True, kw_only=True)
