@@ -1,7 +1,7 @@
 """Whether the GPU kernels may be taken without being named: only if asked for, and only where this GPU gave the right answers.
 
 The kernels were written without a GPU at hand: they are proved in Triton's interpreter, not on any device. So ``FOLLOWSPOT_TRITON`` is
-``off`` unless a person sets it to ``float16`` (expected to be the faster) or ``bfloat16``, and even then every size and setting is first
+``off`` unless a person sets it to ``float16`` (better: `matching.SPARE`) or ``bfloat16``, and even then every size and setting is first
 tried on made-up features and compared with plain torch.
 """
 
