@@ -172,4 +172,4 @@ def _fits(mask: Mask, settings: MovingSettings) -> bool:
         return False
     at_border = sum(np.count_nonzero(side) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     inner = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    return at_border <= settings.border * (at_border + np.count_nonzero(inner))
+    return bool(at_border <= settings.border * (at_border + np.count_nonzero(inner)))

@@ -169,7 +169,7 @@ def _of(answer: TrackedFrame, mask_id: int) -> tuple[Mask | None, float]:
 
 def _alike(mask: Mask, first: Mask, growth: float) -> bool:
     now, then = np.count_nonzero(mask), np.count_nonzero(first)
-    return then <= growth * now and now <= growth * then
+    return bool(then <= growth * now and now <= growth * then)
 
 
 def _frame(window: Sequence[Image], position: int) -> Frame:

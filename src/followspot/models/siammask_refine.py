@@ -48,7 +48,7 @@ class Refinement(nn.Module):
         keep_size(self)
         with torch.no_grad():
             self.start.weight.mul_(1 / _CORRELATION)
-            self.after[0].weight.mul_(FIRST_READOUT)
+            self.after[0].get_parameter("weight").mul_(FIRST_READOUT)
 
     def forward(self, vectors: Tensor, sides: Sequence[Tensor], positions: Tensor) -> Tensor:
         """Draw masks at some places.

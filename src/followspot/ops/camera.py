@@ -38,7 +38,7 @@ def camera_motion(flow: Flow) -> Flow:
     plane = cv2.findHomography(here, there, cv2.RANSAC, _INSIDE, maxIters=_TRIALS)[0] if len(here) >= 4 else None
     if plane is None:
         return np.broadcast_to(np.median(flow, (1, 2), keepdims=True), flow.shape).astype(np.float32)
-    return _homography_flow(plane, (height, width))
+    return _homography_flow(np.asarray(plane, np.float64), (height, width))
 
 
 def own_motion(before: Image, image: Image, after: Image, *, method: FlowFunction = dis) -> Flow:

@@ -68,7 +68,7 @@ class Look:
         self.settings = settings
         self.threshold = settings.seg_thr if settings.vote_n == 1 else settings.vote_threshold
         """What a pixel of `draw` must exceed."""
-        self._network = prepare(network, precision=precision) if isinstance(network, SiamMask | S2iamMask) else network
+        self._network = _prepared(network, precision)
         weights = next(self._network.parameters(), None) if isinstance(self._network, nn.Module) else None
         self._device = torch.device("cpu") if weights is None else weights.device
         self._dtype = torch.float32 if weights is None else weights.dtype
@@ -176,3 +176,10 @@ def _within(mask: Values, box: Floats, limit: Floats) -> Values:
     columns, rows = (box[axis] + steps * (box[axis + 2] - box[axis]) for axis in (0, 1))
     inside = np.outer((rows >= limit[1]) & (rows <= limit[3]), (columns >= limit[0]) & (columns <= limit[2]))
     return np.where(inside, mask, 0).astype(np.float32)
+
+
+def _prepared(network: SiameseNetwork | S2iamMask, precision: Precision) -> SiameseNetwork | S2iamMask:
+    """A copy that computes faster, of networks that have one."""
+    if isinstance(network, S2iamMask):
+        return prepare(network, precision=precision)
+    return prepare(network, precision=precision) if isinstance(network, SiamMask) else network
