@@ -13,7 +13,7 @@ small: on the development sequences of DAVIS, 12 out and 4 in bring two steps' o
 _SHORT_SIDE = 240
 _ROUNDS = 1
 """Of cutting and learning the colours anew; a second changes the overlap by less than 0.002, and takes half as long again."""
-_NO_BOX: Final = (0, 0, 0, 0)  # what is given is a mask
+_NO_BOX = (0, 0, 0, 0)  # what is given is a mask
 _SURE = 0.7
 """Of the depth of a mask: what lies deeper is inside, however thin the whole is."""
 _FEWEST = 16
