@@ -357,13 +357,13 @@ def test_clear_ring_keeps_references():
 def test_f109_tiles_shrink_and_masks_are_forgotten_to_fit_the_memory(monkeypatch, top_k):
     query, references, ring = random_scene()
     bank, affinity = filled(references, ring), Affinity(top_k=top_k, radius=2, radius_first=None)
-    plain = propagate(query, bank, affinity).labels
+    plain = propagate(query, bank, affinity, backend="tiled").labels
     shapes = []
     real = tiled._Group.score
     monkeypatch.setattr(tiled._Group, "score", lambda self, *place: shapes.append(self.scratch.numel()) or real(self, *place))
     monkeypatch.setattr(tiled, "SCRATCH", 1000)
     monkeypatch.setattr(tiled, "MASKS", 100)
-    torch.testing.assert_close(propagate(query, bank, affinity).labels, plain, atol=1e-6, rtol=0)
+    torch.testing.assert_close(propagate(query, bank, affinity, backend="tiled").labels, plain, atol=1e-6, rtol=0)
     assert max(shapes) < 1000
 
 

@@ -18,9 +18,10 @@ from followspot.errors import SettingError
 from followspot.ops.backends import tiled
 from followspot.ops.backends.gpu import matching as gpu
 from followspot.ops.backends.gpu import proof
+from followspot.ops.backends.native import matching as native
 from followspot.ops.bank import Entry, FeatureBank, pack
 
-Backend = Literal["auto", "tiled", "triton"]
+Backend = Literal["auto", "tiled", "native", "triton"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,8 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
         query: features ``(C, h, w)`` of the new frame, floating, on the bank's device.
         bank: the remembered frames; not changed.
         affinity: how to match.
-        backend: "tiled" is pure torch and runs anywhere; "triton" is compiled for GPUs and not yet proved on one; "auto"
-            takes the fastest that is exact here, and "triton" only as `ops.backends.gpu.proof` says.
+        backend: "tiled" is pure torch and runs anywhere; "native" is compiled for CPUs; "triton" is compiled for GPUs
+            and not yet proved on one; "auto" takes the fastest that is exact here, and "triton" only as `ops.backends.gpu.proof` says.
 
     Returns:
         Soft labels and the entropy of the weights, on the query's device.
@@ -104,8 +105,8 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
     tensor([[[1., 0.],
              [0., 0.]]])
     """
-    if backend not in ("auto", "tiled", "triton"):
-        raise SettingError(f"backend = {backend!r}: expected 'auto', 'tiled' or 'triton'")
+    if backend not in ("auto", "tiled", "native", "triton"):
+        raise SettingError(f"backend = {backend!r}: expected 'auto', 'tiled', 'native' or 'triton'")
     if bank.shape is None:
         raise SettingError("the bank is empty; add_reference or push a frame before propagating")
     if (tuple(query.shape), query.device) != (bank.shape, bank.device):
@@ -119,13 +120,15 @@ def propagate(query: Tensor, bank: FeatureBank, affinity: Affinity, *, backend: 
 
 def _match(cells: Tensor, entries: Sequence[Entry], affinity: Affinity, *, backend: Backend) -> tuple[Tensor, Tensor]:
     """By the backend that is named, or by the fastest that may be taken here."""
-    named = {"triton": (gpu.refusal, proof.match)}
+    named = {"native": (native.refusal, native.match), "triton": (gpu.refusal, proof.match)}
     if backend in named:
         refuse, match = named[backend]
         refusal = refuse(cells, entries, affinity)
         if refusal:
             raise SettingError(f"backend = {backend!r} cannot do this: {refusal}; use 'auto' or 'tiled'")
         return match(cells, entries, affinity)
+    if backend == "auto" and native.refusal(cells, entries, affinity) is None:
+        return native.match(cells, entries, affinity)
     if backend == "auto" and proof.refusal(cells, entries, affinity) is None:
         return proof.match(cells, entries, affinity)
     return tiled.match(cells, entries, affinity)

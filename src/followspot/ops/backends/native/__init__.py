@@ -1,0 +1,1 @@
+"""Propagation in C++, for CPUs: optional, compiled at install, several times as fast as plain torch."""
