@@ -41,7 +41,7 @@ def test_weights_files_and_runs(run, tmp_path):
     ):
         spec = find_tracker(str(text), device="cpu")
         assert isinstance(spec, SiameseSpec)
-        assert (spec.name, spec.slug, spec.preset) == (name, name, SIAMESE_PRESETS["vot"])
+        assert (spec.name, spec.slug, spec.preset) == (name, name, SIAMESE_PRESETS["lite"])
         assert is_weights(text)
         assert isinstance(spec.build(), SiameseTracker)
     assert find_tracker(str(run), preset=SIAMESE_PRESETS["davis"]).name == "sharp@davis"
@@ -100,6 +100,10 @@ def test_it_can_be_sent_to_other_processes_and_remember_its_scores(run):
     assert spec.build().confidence
 
 
-def test_the_usual_preset_follows_the_published_evaluation():
+def test_the_usual_preset_is_ours_for_our_networks_and_the_published_one_for_others(tmp_path):
     names = ("davis", "davis-2016", "davis-2017", "youtube-vos", "vot2018", "otb", "synthetic")
-    assert [usual_preset(name) for name in names] == ["davis"] * 4 + ["vot"] * 3
+    large, small = save(tmp_path / "large.safetensors", "siammask-box"), save(tmp_path / "small.safetensors", "siammask-lite-box")
+    assert [usual_preset(str(large), benchmark=name) for name in names] == ["davis"] * 4 + ["vot"] * 3
+    assert {usual_preset(str(small), benchmark=name) for name in names} == {"lite"}
+    assert find_tracker(str(large)).name == "large"
+    assert find_tracker(str(large), preset=SIAMESE_PRESETS["lite"]).name == "large@lite"

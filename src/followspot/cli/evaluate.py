@@ -53,10 +53,9 @@ def evaluate(
         confidence: Also keep how sure the tracker was of each frame, beside its measured overlap (confidence.csv); a tenth slower.
     """
     from followspot.jobs.evaluate import evaluate as run
-    from followspot.jobs.siamese import usual_preset
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
-    spec = chosen_tracker(tracker, encoder, propagation, online=usual_preset(benchmark))
+    spec = chosen_tracker(tracker, encoder, propagation, benchmark=benchmark)
     spec = spec.with_confidence() if confidence else spec
     folder = out if out is not None else _default_folder(benchmark, opened, spec)
     with Stages(units=_UNITS) as progress:
@@ -86,12 +85,11 @@ def score(
     """
     from followspot.jobs.confidences import save_beside_overlap
     from followspot.jobs.evaluate import evaluate as run
-    from followspot.jobs.siamese import usual_preset
     from followspot.jobs.trackers import is_weights
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
     if is_weights(results):
-        spec = named_tracker(str(results), PropagationOptions(), online=usual_preset(benchmark))
+        spec = named_tracker(str(results), PropagationOptions(), benchmark=benchmark)
         with Stages(units=_UNITS) as progress:
             done = run(opened, spec, out or _default_folder(benchmark, opened, spec), data=data, workers=workers, show=progress)
         _tell(done)
@@ -137,11 +135,10 @@ def compare(
         device: auto, cpu, cuda, cuda:1 ...
     """
     from followspot.jobs.compare import compare as run
-    from followspot.jobs.siamese import usual_preset
 
     opened = open_benchmark(benchmark, data, split=split, protocol=protocol)
     names = [name.strip() for name in trackers.split(",") if name.strip()]
-    specs = [named_tracker(name, propagation, online=usual_preset(benchmark), stride=stride, device=device) for name in names]
+    specs = [named_tracker(name, propagation, benchmark=benchmark, stride=stride, device=device) for name in names]
     tables: list[Comparison] = []
     try:
         with Stages(units=_UNITS) as progress:

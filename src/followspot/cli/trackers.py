@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from followspot.tracking.base import Tracker
 
 
-def chosen_tracker(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions, *, online: str = "vot") -> "TrackerChoice":
+def chosen_tracker(text: str | None, encoder: EncoderOptions, propagation: PropagationOptions, *, benchmark: str = "") -> "TrackerChoice":
     """The tracker that ``--tracker``, or the options of the encoder, name.
 
     Args:
         text: what ``--tracker`` says, if anything.
         encoder: how it sees.
         propagation: how labels are carried.
-        online: preset of an online tracker, where `text` names none.
+        benchmark: what it is for, if for one; online trackers have other settings for some.
 
     Raises:
         SettingError: there is none, or options do not go with it.
@@ -40,18 +40,18 @@ def chosen_tracker(text: str | None, encoder: EncoderOptions, propagation: Propa
     if encoder.encoder is not None or encoder.weights is not None:
         raise SettingError(f"--tracker {text} and --encoder or --weights both say what the tracker sees with; give one of them")
     _require_no_propagation(text, encoder, propagation)
-    return named_tracker(text, propagation, online=online, stride=encoder.stride, device=encoder.device)
+    return named_tracker(text, propagation, benchmark=benchmark, stride=encoder.stride, device=encoder.device)
 
 
 def named_tracker(
-    text: str, propagation: PropagationOptions, *, online: str = "vot", stride: int | None = None, device: str = "auto"
+    text: str, propagation: PropagationOptions, *, benchmark: str = "", stride: int | None = None, device: str = "auto"
 ) -> "TrackerChoice":
     """One name as ``--trackers`` has it; the preset in it outranks ``--preset``.
 
     Args:
         text: ``label=tracker@preset``.
         propagation: for a tracker that propagates; others take no notice of it.
-        online: preset of an online tracker, where `text` names none.
+        benchmark: what it is for, if for one; online trackers have other settings for some.
         stride: pixels a feature cell, for encoders.
         device: where it computes.
 
@@ -59,14 +59,16 @@ def named_tracker(
         SettingError: there is none.
         EncoderError: there are no weights.
     """
-    from followspot.jobs.siamese import is_online
+    from followspot.jobs.siamese import is_online, usual_preset
     from followspot.jobs.trackers import BASELINES, find_tracker, read_name
     from followspot.tracking.siamese_settings import choose_siamese_preset
 
     label, base, preset = read_name(text)
     device = usable_device(device)
     if is_online(base):
-        return find_tracker(base, preset=choose_siamese_preset(preset or online), name=label, device=device)
+        return find_tracker(
+            base, preset=choose_siamese_preset(preset or usual_preset(base, benchmark=benchmark)), name=label, device=device
+        )
     if base in BASELINES and preset is not None:
         raise SettingError(f'"{text}": {base} propagates nothing, so it takes no preset; leave @{preset} out')
     chosen = build_preset(propagation if preset is None else replace(propagation, preset=preset))

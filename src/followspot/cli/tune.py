@@ -62,12 +62,12 @@ def tune(
         seed: Another number tries other settings.
     """
     from followspot.jobs.search_space import parse_range, parse_space
-    from followspot.jobs.siamese import SiameseSpec, usual_preset
+    from followspot.jobs.siamese import SiameseSpec
     from followspot.jobs.trackers import read_name
     from followspot.jobs.tune import Budget, Search
     from followspot.jobs.tune import tune as run
 
-    spec = chosen_tracker(tracker, encoder, propagation, online=usual_preset(benchmark))
+    spec = chosen_tracker(tracker, encoder, propagation, benchmark=benchmark)
     usual = {name: parse_range(text) for name, text in spec.tunable().items()}
     opened = cut(open_benchmark(benchmark, data, split=split, protocol=protocol), sequences)
     search = Search(benchmark=opened, tracker=spec, space=parse_space(ranges, usual), out=out, data=data, sampler=sampler, seed=seed)
@@ -115,7 +115,6 @@ def sweep(
         workers: Processes for scoring; default one a core.
         device: auto, cpu, cuda, cuda:1 ...
     """
-    from followspot.jobs.siamese import usual_preset
     from followspot.jobs.sweep import parse_steps
     from followspot.jobs.sweep import sweep as start
     from followspot.jobs.trackers import read_name
@@ -125,7 +124,7 @@ def sweep(
 
     def tracker(weights: Path, name: str) -> "TrackerChoice":
         text = f"{name}={weights}" if preset is None else f"{name}={weights}@{preset}"
-        return named_tracker(text, propagation, online=usual_preset(benchmark), device=device)
+        return named_tracker(text, propagation, benchmark=benchmark, device=device)
 
     with Stages(units={"scoring": "sequences"}) as progress:
         report = start(

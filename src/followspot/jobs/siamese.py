@@ -127,37 +127,57 @@ def find_siamese(text: str, *, preset: SiameseSettings | None = None, name: str 
 
     Args:
         text: for which `is_online` is true.
-        preset: its settings; None for ``vot``. A network that draws no masks is asked for upright boxes whatever they say.
+        preset: its settings; None for those of `usual_preset`. A network that draws no masks is asked for upright boxes whatever they say.
         name: what to call it; None takes it from `text` and the preset.
         device: where it computes.
 
     Raises:
         EncoderError: no weights come with that network; says where to get some.
     """
-    from followspot.models.online_networks import ONLINE_NETWORKS, shipped_weights
-    from followspot.models.weights import read_card
+    from followspot.models.online_networks import ONLINE_NETWORKS
 
-    path = Path(text)
-    weights = shipped_weights(text) if text in ONLINE_NETWORKS else path / WEIGHTS_OF_RUN if path.is_dir() else path
-    chosen = SIAMESE_PRESETS["vot"] if preset is None else preset
-    if str(read_card(weights).get("network")).endswith("-box"):
+    usual = usual_preset(text)
+    chosen = SIAMESE_PRESETS[usual] if preset is None else preset
+    if network_of(text).endswith("-box"):
         chosen = replace(chosen, output="axis-aligned")
+    weights = _weights(text)
     called = text if text in ONLINE_NETWORKS else _short_name(weights)
     return SiameseSpec(
-        name=name or (called if chosen.name == "vot" else f"{called}@{chosen.name}"), weights=weights, preset=chosen, device=device
+        name=name or (called if chosen.name == usual else f"{called}@{chosen.name}"), weights=weights, preset=chosen, device=device
     )
 
 
-def usual_preset(benchmark: str) -> str:
-    """The settings for a benchmark where nobody names any, as SiamMask's published evaluation has them.
+def usual_preset(text: str, *, benchmark: str = "") -> str:
+    """The settings of an online tracker where nobody names any: ``lite`` for our networks on ResNet-18, else what was published.
 
     Args:
-        benchmark: its name on the command line.
+        text: its name, for which `is_online` is true.
+        benchmark: the name of one on the command line, if it is for one: DAVIS and YouTube-VOS have published settings of their own.
 
-    >>> usual_preset("davis-2017"), usual_preset("vot2018")
-    ('davis', 'vot')
+    Raises:
+        EncoderError: no weights come with that network.
     """
+    if "-lite" in network_of(text):
+        return "lite"
     return "davis" if benchmark.startswith(("davis", "youtube-vos")) else "vot"
+
+
+def network_of(text: str) -> str:
+    """The network of an online tracker by name, run or file.
+
+    Raises:
+        EncoderError: no weights come with that network.
+    """
+    from followspot.models.weights import read_card
+
+    return str(read_card(_weights(text)).get("network"))
+
+
+def _weights(text: str) -> Path:
+    from followspot.models.online_networks import ONLINE_NETWORKS, shipped_weights
+
+    path = Path(text)
+    return shipped_weights(text) if text in ONLINE_NETWORKS else path / WEIGHTS_OF_RUN if path.is_dir() else path
 
 
 def _short_name(weights: Path) -> str:

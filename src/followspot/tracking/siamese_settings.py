@@ -78,6 +78,15 @@ class SiameseSettings:
 _SOURCE = "Wang et al., SiamMask (CVPR 2019), published configuration"
 _VOT = SiameseSettings(name="vot", source=f"{_SOURCE} for VOT2016 and 2018", penalty_k=0.04, window_influence=0.42, lr=0.25, seg_thr=0.30)
 
+_LITE = SiameseSettings(
+    name="lite",
+    source="our search for siammask-lite on box videos (results/siammask.md): a network that saw little is held to its size",
+    penalty_k=0.6,
+    window_influence=0.40,
+    lr=0.3,
+    seg_thr=0.34,
+)
+
 SIAMESE_PRESETS: Mapping[str, SiameseSettings] = MappingProxyType(
     {
         preset.name: preset
@@ -89,6 +98,7 @@ SIAMESE_PRESETS: Mapping[str, SiameseSettings] = MappingProxyType(
             SiameseSettings(
                 name="davis", source=f"{_SOURCE} for DAVIS and YouTube-VOS", penalty_k=0.04, window_influence=0.40, lr=1.0, seg_thr=0.35
             ),
+            _LITE,
             replace(_VOT, name="vote", source="S2iamMask's description: 10 voters over the values of vot", vote_n=10),
             replace(
                 _VOT,
