@@ -88,12 +88,12 @@ def test_f091_the_backbone_waits_for_half_of_training_and_then_learns_at_a_tenth
     assert torch.allclose(late, expected, atol=1e-7)
 
 
-def test_f127_base_then_sharp_trains_masks_alone_and_their_loss_falls(targets):
+def test_f127_base_then_sharp_trains_masks_alone_and_they_get_better(targets):
     base = Steps(recipe_of("siammask-lite-base", "steps=2", "network.backbone="), targets)
     for _ in range(2):
         changed = base.step()
     assert {name.split(".")[1] for name in changed if name.startswith("heads.")} == {"score", "box", "mask"}
-    sharp = recipe_of("siammask-lite", "steps=8", "optimizer.lr=1e-2", "loss.places=6")
+    sharp = recipe_of("siammask-lite", "steps=20", "optimizer.lr=3e-3", "loss.places=2")
     module = Steps(sharp, targets, batch=0)
     own = module.encoder.state_dict()
     own.update(base.encoder.state_dict())
@@ -106,8 +106,8 @@ def test_f127_base_then_sharp_trains_masks_alone_and_their_loss_falls(targets):
     assert all(name.startswith(("heads.mask.", "refinement.")) for name in changed)
     assert not any(name.startswith("heads.mask.readout") for name in changed), "refined masks do not read base masks"
     assert any(name.startswith("refinement.") for name in changed)
-    assert losses[-1] < 0.8 * losses[0], losses
-    assert all(0 <= overlap <= 1 for overlap in overlaps)
+    assert losses[-1] < 0.5 * losses[0], losses
+    assert max(overlaps[-3:]) > 0.5 > overlaps[0], overlaps
 
 
 def test_f128_boxes_alone_train(targets):

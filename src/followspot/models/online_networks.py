@@ -81,8 +81,8 @@ def shipped_weights(name: str) -> Path:
     path = Path(__file__).with_name(f"{name}.safetensors")
     if not path.is_file():
         raise EncoderError(
-            f"no weights come with {name}; train them (followspot train {name} --data STORE --out RUN) or convert published ones (followspot "
-            "convert SiamMask_DAVIS.pth --from siammask --out FILE.safetensors), and give RUN or FILE.safetensors as the tracker"
+            f"no weights come with {name}; train them (followspot train {name} --data STORE --out RUN) or convert published ones "
+            "(followspot convert SiamMask_DAVIS.pth --from siammask --out FILE.safetensors), and name RUN or that file as the tracker"
         )
     return path
 
