@@ -12,7 +12,7 @@ from followspot.training.online import OnlineModule
 CHANGES = (
     *(
         "steps=2",
-        "batch_size=4",
+        "batch_size=2",
         "precision=float32",
         "data.held_out=0.6",
         "judged=2",
@@ -65,8 +65,8 @@ def test_f094_two_processes_train_as_one(draw_targets, tmp_path, in_two_processe
     """Refined masks leave a part of the network out of every step; then two stages, of which each process reads the first."""
     targets = draw_targets(tmp_path / "targets", videos=5)
     source = PairSource(TargetStore(targets), recipes()["refined"].data, seed=SEED)
-    present = [source.draw(0, position)[0].present for position in range(8)]
-    assert any(any(present[start : start + 2]) and not all(present[start : start + 2]) for start in (0, 2, 4, 6))
+    present = [source.draw(0, position)[0].present for position in range(4)]
+    assert present[0] != present[1] or present[2] != present[3], "in some step only one process should have masks"
     answers = in_two_processes(__file__, "run_all", targets, tmp_path / "two")
     run_all(targets, tmp_path / "one")
     answers()
