@@ -24,8 +24,17 @@ from followspot.viz.overlay import draw
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
+    before = set(threading.enumerate())  # other tests of the process may have left theirs
     yield
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("followspot-")] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("followspot-") and thread not in before] == []
+
+
+@pytest.fixture
+def _heeds_control_c():
+    """Also where whoever started the tests ignores it, as shells do for what runs in their background."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
 
 
 def annotations(truth, marks):
@@ -195,6 +204,7 @@ def interrupt():
         _thread.interrupt_main()
 
 
+@pytest.mark.usefixtures("_heeds_control_c")
 @pytest.mark.parametrize(("step", "at"), [("reader", 10), ("encoder", 18), ("tracker_step", 18), ("writer", 12), ("overlay", 5)])
 def test_control_c_leaves_a_folder_that_goes_on_to_the_same_result(
     clip, truth, make_tracker, tmp_path, monkeypatch, contents, whole, step, at

@@ -21,6 +21,7 @@ from followspot.models.online_networks import build_online_network, save_online_
 from followspot.tracking.presets import PRESETS, Resolution
 from followspot.tracking.propagation import PropagationTracker
 from followspot.tracking.siamese import SiameseTracker
+from followspot.tracking.siamese_settings import SIAMESE_PRESETS
 from followspot.types import Frame
 
 trax = pytest.importorskip("trax")
@@ -117,7 +118,7 @@ def test_an_online_tracker_answers_with_turned_boxes(files, pictures, tmp_path):
     torch.manual_seed(0)
     network = build_online_network("siammask-lite-base").eval()
     save_online_network(tmp_path / "lite.safetensors", network, {})
-    tracker = SiameseTracker(network)
+    tracker = SiameseTracker(network, SIAMESE_PRESETS["lite"])
     frames = [Frame(image=picture, index=index, time_seconds=index / 30, name=f"{index:05d}") for index, picture in enumerate(pictures)]
     tracker.start(frames[0], [start_box(POLYGON)])
     expected = [answer_region(tracker.step(frame)) for frame in frames[1:]]

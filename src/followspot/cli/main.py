@@ -42,7 +42,11 @@ experiment.command("followspot.cli.experiment:colour_classes", name="colour-clas
 experiment.command("followspot.cli.experiment:supervision", name="supervision", help="Supervised or self-supervised features?")
 experiment.command("followspot.cli.suggestion:suggestion", name="suggestion", help="Is the suggested frame the one to annotate?")
 app.command(experiment)
-app.command("followspot.cli.info:info", name="info", help="Which ways of computing this machine has, and which are used.")
+app.command(
+    "followspot.cli.info:info",
+    name="info",
+    help="Which ways of computing this machine has (compiled C++, a GPU, plain torch), which are used, and why others are not.",
+)
 app.command("followspot.cli.trax:trax", name="trax", help="Let vot-toolkit or another TraX client drive a tracker.")
 
 

@@ -144,7 +144,7 @@ def _windows(entry: ClipEntry, settings: OwnTargetSettings) -> list[tuple[list[i
     """Frames of each window, and which of them is its middle.
 
     >>> entry = ClipEntry(path="", frames=20, fps=10, height=2, width=2, sha256="", source="", licence="", motion=1)
-    >>> _windows(entry, OwnTargetSettings(reach=1))
+    >>> _windows(entry, OwnTargetSettings(reach=1, windows=2))
     [([3, 5, 7], 1), ([13, 15, 17], 1)]
     """
     step = _step(entry, settings)
